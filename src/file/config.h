@@ -1,0 +1,31 @@
+/* The hyperparameters of a model, one struct for every file format. Readers of formats fill it; models read it. */
+#ifndef FL_FILE_CONFIG_H
+#define FL_FILE_CONFIG_H
+
+#include "position/rope.h"
+#include "tensor/dtype.h"
+
+typedef enum fl_activation { FL_ACT_SILU, FL_ACT_GELU_TANH, FL_ACT_GELU_ERF } fl_activation;
+
+#define FL_MAX_EOS 8
+
+typedef struct fl_config {
+    char family[32];        /* "llama", "gpt2": a key of the table of models */
+    int64_t vocab, width, layers, heads, kv_heads, head_dim, ffn;
+    int64_t window;         /* trained or scaled window as the file claims it, tokens */
+    int64_t sliding_window; /* 0: none */
+    double norm_eps;
+    fl_activation activation;
+    bool tied_head;         /* the head shares the embedding matrix */
+    bool attention_bias;    /* q, k, v (and o where the family has it) carry a bias */
+    bool mlp_bias;
+    bool rotary;            /* else learned positions */
+    bool rope_interleaved;  /* pair i at (2i, 2i+1); else (i, i + dim/2) */
+    fl_rope_spec rope;
+    int32_t bos, pad;       /* -1: none */
+    int eos_count;
+    int32_t eos[FL_MAX_EOS];
+    fl_dtype stored_type;   /* of most weights */
+} fl_config;
+
+#endif

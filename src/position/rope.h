@@ -1,0 +1,64 @@
+/* Rotary position schedules. Every method here differs only in d/2 angular frequencies and one magnitude:
+ * angle(p, i) = p * freq[i], and cos and sin are multiplied by the magnitude. */
+#ifndef FL_POSITION_ROPE_H
+#define FL_POSITION_ROPE_H
+
+#include "base/status.h"
+
+typedef enum fl_rope_kind {
+    FL_ROPE_PLAIN,    /* base^(-2i/d); a changed base is this kind with that base */
+    FL_ROPE_LINEAR,   /* Position Interpolation: plain / factor */
+    FL_ROPE_NTK,      /* base * factor^(d/(d-2)) */
+    FL_ROPE_DYNAMIC,  /* NTK with the factor of the current length */
+    FL_ROPE_YARN,     /* the ramp of the published code, in the pair index */
+    FL_ROPE_LLAMA3,
+    FL_ROPE_LONGROPE, /* given divisors: short ones up to the original window, long ones beyond */
+    FL_ROPE_KIND_COUNT
+} fl_rope_kind;
+
+#define FL_ROPE_MAX_PAIRS 256
+
+/* How a model's file (or a flag) wants positions rotated; all spellings are normalised to this. */
+typedef struct fl_rope_spec {
+    fl_rope_kind kind;
+    double base;             /* rope_theta */
+    int dim;                 /* rotated components of a head, even, <= 2*FL_ROPE_MAX_PAIRS */
+    int64_t window;          /* max_position_embeddings: what the model claims */
+    int64_t original_window; /* the window it was trained on before scaling; equals window when unscaled */
+    double factor;           /* s >= 1 */
+    double attention_factor; /* replaces the computed magnitude when > 0 */
+    double beta_fast, beta_slow;                  /* yarn: 32, 1 */
+    double extrapolation_factor, attn_factor;     /* yarn: 1, 1 */
+    double mscale, mscale_all_dim;                /* yarn, DeepSeek form; 0 = absent */
+    bool truncate;                                /* yarn: floor and ceil the ramp ends (default true) */
+    double low_freq_factor, high_freq_factor;     /* llama3 */
+    int factors;                                  /* longrope: entries used below, dim/2 */
+    double short_factor[FL_ROPE_MAX_PAIRS], long_factor[FL_ROPE_MAX_PAIRS];
+} fl_rope_spec;
+
+/* A plain spec with every default filled in. */
+void fl_rope_spec_init(fl_rope_spec *spec, double base, int dim, int64_t window);
+
+/* "none", "linear", "ntk", "dynamic", "yarn", "llama3", "longrope" */
+const char *fl_rope_kind_name(fl_rope_kind kind);
+fl_status fl_rope_kind_parse(fl_rope_kind *out, const char *name); /* "default", "su", "pi" are known too */
+
+/* Refuse values no schedule can be built from; the message names the field as config.json spells it. */
+fl_status fl_rope_spec_check(const fl_rope_spec *spec);
+
+/* freq[dim/2] (radians per position) and the magnitude for a sequence of `length` tokens (only dynamic and longrope
+ * look at it). Sources: rope.md sections 2.3 to 2.9 in docs/methods.md's numbering of papers. */
+fl_status fl_rope_frequencies(const fl_rope_spec *spec, int64_t length, double *freq, double *magnitude);
+
+/* True when keys rotated for one length are wrong for another (dynamic, longrope). */
+bool fl_rope_depends_on_length(const fl_rope_spec *spec);
+
+/* The window the scaled schedule is meant for: factor * original_window for scaled kinds, else window. */
+int64_t fl_rope_scaled_window(const fl_rope_spec *spec);
+
+/* cos and sin tables [rows, pairs] in fp32 for the given positions (NULL: first, first+1, ...), angle reduced modulo
+ * 2 pi in double, magnitude applied. */
+void fl_rope_table(const double *freq, int pairs, double magnitude, const int64_t *position, int64_t first,
+                   int64_t rows, float *cos_out, float *sin_out);
+
+#endif
