@@ -65,6 +65,28 @@ typedef void (*fl_log_fn)(fl_log_level level, const char *text, void *user);
  * seconds_left is an estimate, negative while unknown. Return non-zero to cancel. */
 typedef int (*fl_progress_fn)(const char *stage, int64_t done, int64_t total, double seconds_left, void *user);
 
+/* ---- engine ------------------------------------------------------------------------------------------------- */
+
+/* Threads, CPU kernels and log of everything made with it. Two engines in one process may differ. Objects made with an
+ * engine must be closed before it. */
+typedef struct fl_engine fl_engine;
+
+typedef struct fl_engine_options {
+    size_t size;            /* sizeof(fl_engine_options) */
+    int threads;            /* 0: every core this process may use */
+    const char *cpu;        /* "auto", "generic", "avx2", "avx512" */
+    fl_log_fn log;          /* NULL: silent */
+    void *log_user;
+    fl_log_level log_level; /* lines above it are dropped */
+} fl_engine_options;
+
+#define FL_ENGINE_OPTIONS_INIT {sizeof(fl_engine_options), 0, "auto", NULL, NULL, FL_LOG_INFO}
+
+FL_API fl_status fl_engine_create(fl_engine **out, const fl_engine_options *options);
+FL_API void fl_engine_destroy(fl_engine *engine);
+FL_API int fl_engine_threads(const fl_engine *engine);
+FL_API const char *fl_engine_cpu(const fl_engine *engine); /* the kernels chosen */
+
 #ifdef __cplusplus
 }
 #endif

@@ -114,10 +114,12 @@ typedef struct fl_device_table {
     /* Write rows of k and v as tokens first_token .. of a sequence's pages (any alignment). */
     void (*kv_write)(fl_device *d, const fl_kv_view *kv, int64_t first_token, const fl_tensor *k, const fl_tensor *v,
                      int64_t first_row, int64_t rows);
+    /* The reverse: tokens first_token .. as rows of k and v (either may be NULL). */
+    void (*kv_read)(fl_device *d, const fl_kv_view *kv, int64_t first_token, fl_tensor *k, fl_tensor *v);
     void (*attend)(fl_device *d, const fl_attend_args *args);
     void (*attend_backward)(fl_device *d, const fl_attend_backward_args *args);
 
-    /* y = silu(gate) * up, elementwise; backward writes dgate and dup. */
+    /* y = silu(gate) * up, elementwise (y may be gate); backward writes dgate and dup. */
     void (*swiglu)(fl_device *d, const fl_tensor *gate, const fl_tensor *up, fl_tensor *y);
     void (*swiglu_backward)(fl_device *d, const fl_tensor *gate, const fl_tensor *up, const fl_tensor *dy,
                             fl_tensor *dgate, fl_tensor *dup);

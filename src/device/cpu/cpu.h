@@ -54,6 +54,7 @@ void fl_cpu_rotate(fl_device *d, const fl_tensor *x, int heads, int head_dim, co
 /* attend.c */
 void fl_cpu_kv_write(fl_device *d, const fl_kv_view *kv, int64_t first_token, const fl_tensor *k, const fl_tensor *v,
                      int64_t first_row, int64_t rows);
+void fl_cpu_kv_read(fl_device *d, const fl_kv_view *kv, int64_t first_token, fl_tensor *k, fl_tensor *v);
 void fl_cpu_attend(fl_device *d, const fl_attend_args *args);
 void fl_cpu_attend_backward(fl_device *d, const fl_attend_backward_args *args);
 

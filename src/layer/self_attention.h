@@ -1,0 +1,31 @@
+/* Self-attention of a batch: rotation, memory, key ranges, and the passes that a position scheme compiles to. */
+#ifndef FL_LAYER_SELF_ATTENTION_H
+#define FL_LAYER_SELF_ATTENTION_H
+
+#include "op/op.h"
+#include "position/rope.h"
+
+/* How positions reach attention. Shared by all layers of a pass. */
+typedef struct fl_scheme {
+    const fl_rope_spec *rope; /* NULL: q and k are not rotated */
+    bool interleaved;         /* pair i at (2i, 2i+1), else (i, i + dim/2) */
+    bool bidirectional;       /* every row sees every key of its sequence */
+    int64_t window;           /* a row sees itself and window-1 tokens before it; 0: all */
+    int64_t sinks;            /* with a window: the first tokens stay visible */
+} fl_scheme;
+
+typedef struct fl_attention_shape {
+    int heads, kv_heads, head_dim;
+    double scale; /* of the logits; 0: 1/sqrt(head_dim) */
+} fl_attention_shape;
+
+/* Build what all layers of this pass share (angles, key ranges) for r->batch. Call once before the first block.
+ * Schedules that depend on the length store unrotated keys and rotate them at use. */
+void fl_attention_prepare(fl_run *r, const fl_scheme *scheme);
+
+/* q [rows, heads*head_dim], k and v [rows, kv_heads*head_dim], unrotated; q and k are rotated in place.
+ * Keys and values are written to the memories of the batch as pending tokens of `layer`. -> [rows, heads*head_dim] */
+fl_tensor *fl_self_attend(fl_run *r, int layer, const fl_attention_shape *shape, fl_tensor *q, fl_tensor *k,
+                          fl_tensor *v);
+
+#endif

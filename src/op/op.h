@@ -1,0 +1,51 @@
+/* Differentiable operators. Each takes the run first, returns a new tensor, and returns NULL once the run has failed.
+ * Shapes are [rows, cols]; a shape error names both sides. Forward and backward of each stand side by side in one
+ * file of this folder. */
+#ifndef FL_OP_OP_H
+#define FL_OP_OP_H
+
+#include "op/run.h"
+
+/* Rows of the embedding table for the batch's tokens: [rows, width]. Ids outside the table fail with FL_ERR_ARGUMENT. */
+fl_tensor *fl_embed(fl_run *r, const fl_weight *table);
+/* x + table rows of the batch's positions (learned positions). Positions beyond the table fail with FL_ERR_WINDOW. */
+fl_tensor *fl_embed_positions(fl_run *r, fl_tensor *x, const fl_weight *table);
+
+/* x [rows, in] -> [rows, out]; bias [out] or NULL. */
+fl_tensor *fl_linear(fl_run *r, fl_tensor *x, const fl_weight *w, const fl_weight *bias);
+
+/* RMSNorm (Zhang and Sennrich 2019): x / sqrt(mean(x^2) + eps) * w. */
+fl_tensor *fl_rms_norm(fl_run *r, fl_tensor *x, const fl_weight *w, double eps);
+/* LayerNorm (Ba et al. 2016): (x - mean) / sqrt(variance + eps) * w + b. */
+fl_tensor *fl_layer_norm(fl_run *r, fl_tensor *x, const fl_weight *w, const fl_weight *b, double eps);
+
+/* a + b. When nothing is recorded the sum replaces a. */
+fl_tensor *fl_add(fl_run *r, fl_tensor *a, fl_tensor *b);
+
+/* silu(gate) * up (Shazeer 2020). */
+fl_tensor *fl_swiglu(fl_run *r, fl_tensor *gate, fl_tensor *up);
+/* GELU, tanh or erf form. */
+fl_tensor *fl_gelu(fl_run *r, fl_tensor *x, bool tanh_form);
+
+/* What is wanted of the head. Outputs are the caller's arrays; any may be NULL. */
+typedef struct fl_head_spec {
+    int64_t n;                /* rows evaluated */
+    const int64_t *row;       /* [n] rows of the batch; NULL: 0 .. n-1 */
+    const int32_t *target;    /* [n] ids, -1: none */
+    float *nll;               /* [n] */
+    int32_t *argmax, *rank;   /* [n] */
+    float *logits;            /* [n, vocabulary] */
+    const float *loss_weight; /* [n]: while recording, the loss is sum of loss_weight[i] * nll[i] */
+} fl_head_spec;
+
+/* logits = x W^T (+ bias) reduced to what spec asks for; never tokens x vocabulary. While recording with loss_weight,
+ * gradients are formed in the same sweep and handed on by the backward pass. */
+void fl_head(fl_run *r, fl_tensor *x, const fl_weight *w, const fl_weight *bias, const fl_head_spec *spec);
+
+/* A block of layers: x -> fn(x), same shape. Without recording its temporaries are released and the result takes x's
+ * place; while recording, gradients inside are released at its boundary; with r->recompute only x is kept and the block
+ * runs again in the backward pass. fn must not keep tensors. */
+typedef fl_tensor *(*fl_block_fn)(fl_run *r, const void *block, fl_tensor *x);
+fl_tensor *fl_block(fl_run *r, fl_block_fn fn, const void *block, fl_tensor *x);
+
+#endif
