@@ -4,6 +4,7 @@ A golden record is a text file of lines "key value..." ('#' starts a comment; th
 where numbers are many, .bin files beside it: raw little-endian arrays without a header, C order, the type in the name
 (.f64.bin, .f32.bin, .i32.bin).
 """
+import json
 import pathlib
 import platform
 
@@ -34,3 +35,10 @@ def write_record(path, script, lines):
     path.parent.mkdir(parents=True, exist_ok=True)
     head = [f"# tools/oracle/{script}; {versions()}"]
     path.write_text("\n".join(head + lines) + "\n")
+
+
+def write_json(path, script, head, key, items):
+    """{"made_by", ...head, key: [items]} with one item per line."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    head = json.dumps({"made_by": f"tools/oracle/{script}; {versions()}"} | head)[:-1]
+    path.write_text(f'{head}, "{key}": [\n' + ",\n".join(json.dumps(item) for item in items) + "\n]}\n")
