@@ -87,6 +87,53 @@ FL_API void fl_engine_destroy(fl_engine *engine);
 FL_API int fl_engine_threads(const fl_engine *engine);
 FL_API const char *fl_engine_cpu(const fl_engine *engine); /* the kernels chosen */
 
+/* ---- model -------------------------------------------------------------------------------------------------- */
+
+/* Weights and architecture, read-only after open, shared by any number of sessions and threads. */
+typedef struct fl_model fl_model;
+
+/* How to change the positions of a RoPE model; names and meanings are llama.cpp's. Zero means "as the file says". */
+typedef struct fl_rope_options {
+    const char *scaling;  /* "none", "linear" (Position Interpolation), "ntk", "dynamic", "yarn", "llama3"; NULL: file */
+    double scale;         /* factor s >= 1; with a scaling and no scale: context / trained window */
+    double freq_base;     /* replaces rope_theta */
+    double freq_scale;    /* 1/scale */
+    int64_t yarn_orig_ctx;
+    double yarn_ext_factor, yarn_attn_factor, yarn_beta_fast, yarn_beta_slow;
+} fl_rope_options;
+
+typedef struct fl_model_options {
+    size_t size;           /* sizeof(fl_model_options) */
+    fl_rope_options rope;
+    int64_t context;       /* tokens the caller wants to use; only chooses a missing rope.scale. 0: the window */
+    fl_progress_fn progress;
+    void *progress_user;
+} fl_model_options;
+
+#define FL_MODEL_OPTIONS_INIT {sizeof(fl_model_options), {0}, 0, NULL, NULL}
+
+/* path: a Hugging Face folder, a .safetensors file in one, or a llama2.c .bin. The engine must outlive the model. */
+FL_API fl_status fl_model_open(fl_model **out, fl_engine *engine, const char *path, const fl_model_options *options);
+FL_API void fl_model_close(fl_model *model);
+
+/* Facts of an open model. Strings live as long as the model. */
+typedef struct fl_model_info {
+    size_t size;                 /* sizeof(fl_model_info), set by the caller */
+    const char *path, *format, *family, *tokenizer; /* tokenizer: path or NULL */
+    int64_t parameters, weight_bytes;               /* weight_bytes: as held in memory by this engine */
+    int64_t vocab, width, layers, heads, kv_heads, head_dim, ffn;
+    int64_t window;              /* tokens, after scaling */
+    int64_t trained_window;      /* tokens, before scaling */
+    int64_t kv_bytes_per_token;
+    const char *stored_type;
+    bool rotary;
+    const char *rope_scaling;    /* kind in force */
+    double rope_base, rope_factor, rope_first_frequency, rope_last_frequency, rope_magnitude;
+    int32_t bos, eos;            /* -1: none */
+} fl_model_info;
+
+FL_API fl_status fl_model_get_info(const fl_model *model, fl_model_info *info);
+
 #ifdef __cplusplus
 }
 #endif

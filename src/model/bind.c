@@ -1,0 +1,124 @@
+/* From named tensors of a file to weights of a model: found, shape-checked, packed. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/size.h"
+#include "model/model.h"
+
+static fl_status append(fl_model *m, fl_weight *w, const fl_file_tensor *source)
+{
+    if (m->weights == m->weight_capacity) {
+        int capacity = m->weight_capacity ? 2 * m->weight_capacity : 64;
+        fl_weight **weight = fl_realloc(m->weight, (size_t)capacity, sizeof *weight);
+        if (!weight) return FL_ERR_MEMORY;
+        m->weight = weight;
+        const fl_file_tensor **sources = fl_realloc(m->source, (size_t)capacity, sizeof *sources);
+        if (!sources) return FL_ERR_MEMORY;
+        m->source = sources;
+        m->weight_capacity = capacity;
+    }
+    w->index = m->weights;
+    m->source[m->weights] = source;
+    m->weight[m->weights++] = w;
+    return FL_OK;
+}
+
+/* The part of a tensor that the query names, as strides over the file's bytes. */
+static fl_stored slice(const fl_file_tensor *t, const fl_weight_query *q)
+{
+    bool vector = q->use == FL_WEIGHT_VECTOR, transposed = q->use == FL_WEIGHT_MATRIX_T;
+    int64_t total = q->total ? q->total : vector ? q->cols : q->rows;
+    fl_stored s = {t->type, q->rows, q->cols, 0, 1, NULL};
+    s.row_stride = vector ? q->cols : transposed ? 1 : q->cols;
+    s.col_stride = transposed ? total : 1;
+    int64_t skipped = vector ? q->first : q->first * s.row_stride;
+    const fl_dtype_info *info = fl_dtype_get(t->type);
+    s.data = (const char *)t->data + (size_t)(skipped / info->block) * info->block_bytes;
+    return s;
+}
+
+static fl_status check(const fl_model *m, const fl_file_tensor *t, const fl_weight_query *q)
+{
+    bool vector = q->use == FL_WEIGHT_VECTOR;
+    int64_t total = q->total ? q->total : vector ? q->cols : q->rows;
+    int64_t want[2] = {total, q->cols};
+    if (q->use == FL_WEIGHT_MATRIX_T) want[0] = q->cols, want[1] = total;
+    bool fits = vector ? t->rank == 1 && t->dim[0] == total
+                       : t->rank == 2 && t->dim[0] == want[0] && t->dim[1] == want[1];
+    if (!fits) {
+        char have[128] = "", *end = have;
+        for (int i = 0; i < t->rank; i++)
+            end += snprintf(end, (size_t)(have + sizeof have - end), "%s%lld", i ? ", " : "", (long long)t->dim[i]);
+        if (vector)
+            return fl_fail(FL_ERR_SHAPE, "%s: %s is [%s] but the config asks for [%lld]",
+                           fl_checkpoint_path(m->checkpoint), t->name, have, (long long)total);
+        return fl_fail(FL_ERR_SHAPE, "%s: %s is [%s] but the config asks for [%lld, %lld]",
+                       fl_checkpoint_path(m->checkpoint), t->name, have, (long long)want[0], (long long)want[1]);
+    }
+    if (!fl_dtype_get(t->type)->real)
+        return fl_fail(FL_ERR_UNSUPPORTED, "%s: %s has type %s, which holds no real numbers",
+                       fl_checkpoint_path(m->checkpoint), t->name, fl_dtype_get(t->type)->name);
+    return FL_OK;
+}
+
+static fl_status pack(fl_model *m, fl_weight *w)
+{
+    const fl_device *d = m->engine->device;
+    FL_TRY(d->table->pack(m->engine->device, &w->stored, &w->packed));
+    m->weight_bytes += (int64_t)d->table->packed_bytes(d, &w->stored);
+    return FL_OK;
+}
+
+static fl_status fill(fl_model *m, fl_weight *w, const fl_weight_query *q)
+{
+    m->parameters += w->stored.rows * w->stored.cols;
+    if (q->use == FL_WEIGHT_VECTOR) {
+        float *values = fl_alloc_aligned((size_t)q->cols * sizeof *values);
+        if (!values) return FL_ERR_MEMORY;
+        fl_to_f32(w->stored.type, w->stored.data, values, q->cols);
+        w->values = values;
+        m->weight_bytes += q->cols * (int64_t)sizeof *values;
+        return FL_OK;
+    }
+    if (q->use == FL_WEIGHT_TABLE) {
+        size_t bytes;
+        if (fl_dtype_bytes(w->stored.type, (size_t)(q->rows * q->cols), &bytes)) m->weight_bytes += (int64_t)bytes;
+        return FL_OK;
+    }
+    return pack(m, w);
+}
+
+fl_status fl_model_bind(fl_model *m, fl_weight **out, fl_weight_query query, const char *format, ...)
+{
+    char name[256];
+    va_list list;
+    va_start(list, format);
+    vsnprintf(name, sizeof name, format, list);
+    va_end(list);
+    const fl_file_tensor *t = fl_checkpoint_find(m->checkpoint, name);
+    *out = NULL;
+    if (!t && query.optional) return FL_OK;
+    if (!t)
+        return fl_fail(FL_ERR_FORMAT, "%s: tensor %s is missing (family %s needs it)",
+                       fl_checkpoint_path(m->checkpoint), name, m->config.family);
+    FL_TRY(check(m, t, &query));
+    fl_weight *w = fl_calloc(1, sizeof *w);
+    if (!w) return FL_ERR_MEMORY;
+    w->name = t->name;
+    w->stored = slice(t, &query);
+    fl_status s = append(m, w, t);
+    if (s != FL_OK) {
+        fl_free(w);
+        return s;
+    }
+    *out = w;
+    return fill(m, w, &query);
+}
+
+fl_status fl_model_tie_head(fl_model *m)
+{
+    m->head = m->embed;
+    return pack(m, m->head);
+}

@@ -1,0 +1,136 @@
+/* Opening and closing a model, and what can be asked of it. */
+#include "model/model.h"
+
+#include <string.h>
+
+#include "base/alloc.h"
+#include "model/rope_options.h"
+
+static const fl_arch *const archs[] = {&fl_arch_llama, &fl_arch_gpt2};
+
+const fl_arch *fl_arch_find(const char *family)
+{
+    for (size_t i = 0; i < sizeof archs / sizeof *archs; i++)
+        if (!strcmp(archs[i]->family, family)) return archs[i];
+    return NULL;
+}
+
+/* Tensors that files carry and no computation needs: constant masks, frequency tables, a copy of a tied head. */
+static bool ignorable(const fl_model *m, const char *name)
+{
+    static const char *const suffix[] = {".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias"};
+    size_t length = strlen(name);
+    for (size_t i = 0; i < sizeof suffix / sizeof *suffix; i++) {
+        size_t n = strlen(suffix[i]);
+        if (length >= n && !strcmp(name + length - n, suffix[i])) return true;
+    }
+    return m->config.tied_head && !strcmp(name, "lm_head.weight");
+}
+
+/* A tensor nobody reads means that the file is not what its config says: dropping it would give wrong results. */
+static fl_status refuse_unused(const fl_model *m)
+{
+    for (int64_t i = 0; i < fl_checkpoint_count(m->checkpoint); i++) {
+        const fl_file_tensor *t = fl_checkpoint_at(m->checkpoint, i);
+        bool used = ignorable(m, t->name);
+        for (int j = 0; j < m->weights && !used; j++)
+            used = m->source[j] == t;
+        if (!used)
+            return fl_fail(FL_ERR_UNSUPPORTED, "%s: tensor %s is not used by family %s as configured; leaving it out "
+                           "would change the results", fl_checkpoint_path(m->checkpoint), t->name, m->config.family);
+    }
+    return FL_OK;
+}
+
+static fl_status open_parts(fl_model *m, const char *path, const fl_model_options *options)
+{
+    FL_TRY(fl_checkpoint_open(&m->checkpoint, path));
+    m->config = *fl_checkpoint_config(m->checkpoint);
+    m->arch = fl_arch_find(m->config.family);
+    if (!m->arch)
+        return fl_fail(FL_ERR_UNSUPPORTED, "%s: family %s is unknown; furlong reads llama and gpt2", path,
+                       m->config.family);
+    FL_TRY(fl_rope_options_apply(&m->config, &options->rope, options->context));
+    m->scheme = (fl_scheme){.rope = m->config.rotary ? &m->config.rope : NULL,
+                            .interleaved = m->config.rope_interleaved,
+                            .window = m->config.sliding_window};
+    FL_TRY(m->arch->bind(m));
+    return refuse_unused(m);
+}
+
+fl_status fl_model_open(fl_model **out, fl_engine *engine, const char *path, const fl_model_options *options)
+{
+    if (!out || !engine || !path || !options || options->size != sizeof *options)
+        return fl_fail(FL_ERR_ARGUMENT, "fl_model_open: an argument is NULL or options.size is not %zu",
+                       sizeof(fl_model_options));
+    fl_model *m = fl_calloc(1, sizeof *m);
+    if (!m) return FL_ERR_MEMORY;
+    m->engine = engine;
+    fl_status s = open_parts(m, path, options);
+    if (s != FL_OK) {
+        fl_model_close(m);
+        return s;
+    }
+    *out = m;
+    return FL_OK;
+}
+
+void fl_model_close(fl_model *m)
+{
+    if (!m) return;
+    for (int i = 0; i < m->weights; i++) {
+        fl_weight *w = m->weight[i];
+        if (w->packed) m->engine->device->table->packed_free(m->engine->device, w->packed);
+        if (w->values) fl_free_aligned((void *)(uintptr_t)w->values);
+        fl_free(w);
+    }
+    fl_free(m->weight);
+    fl_free(m->source);
+    fl_free(m->body);
+    fl_checkpoint_close(m->checkpoint);
+    fl_free(m);
+}
+
+fl_kv_shape fl_model_kv_shape(const fl_model *m)
+{
+    return (fl_kv_shape){(int)m->config.kv_heads, (int)m->config.head_dim, FL_F32, FL_F32};
+}
+
+fl_status fl_model_get_info(const fl_model *m, fl_model_info *info)
+{
+    if (!m || !info || info->size != sizeof *info)
+        return fl_fail(FL_ERR_ARGUMENT, "fl_model_info.size is not %zu", sizeof(fl_model_info));
+    static const char *const formats[] = {[FL_FORMAT_HF] = "Hugging Face", [FL_FORMAT_LLAMA2C] = "llama2.c"};
+    const fl_config *c = &m->config;
+    double freq[FL_ROPE_MAX_PAIRS] = {0}, magnitude = 1;
+    if (c->rotary) FL_TRY(fl_rope_frequencies(&c->rope, c->window, freq, &magnitude));
+    *info = (fl_model_info){
+        .size = sizeof *info,
+        .path = fl_checkpoint_path(m->checkpoint),
+        .format = formats[fl_checkpoint_format(m->checkpoint)],
+        .family = c->family,
+        .tokenizer = fl_checkpoint_tokenizer(m->checkpoint),
+        .parameters = m->parameters,
+        .weight_bytes = m->weight_bytes,
+        .vocab = c->vocab,
+        .width = c->width,
+        .layers = c->layers,
+        .heads = c->heads,
+        .kv_heads = c->kv_heads,
+        .head_dim = c->head_dim,
+        .ffn = c->ffn,
+        .window = c->window,
+        .trained_window = c->rotary ? c->rope.original_window : c->window,
+        .kv_bytes_per_token = c->layers * c->kv_heads * c->head_dim * 2 * (int64_t)sizeof(float),
+        .stored_type = fl_dtype_get(c->stored_type)->name,
+        .rotary = c->rotary,
+        .rope_scaling = c->rotary ? fl_rope_kind_name(c->rope.kind) : "none",
+        .rope_base = c->rotary ? c->rope.base : 0,
+        .rope_factor = c->rotary ? c->rope.factor : 1,
+        .rope_first_frequency = freq[0],
+        .rope_last_frequency = c->rotary ? freq[c->rope.dim / 2 - 1] : 0,
+        .rope_magnitude = magnitude,
+        .bos = c->bos,
+        .eos = c->eos_count ? c->eos[0] : -1};
+    return FL_OK;
+}

@@ -1,0 +1,80 @@
+#include "model/rope_options.h"
+
+#include <math.h>
+
+static bool any(const fl_rope_options *o)
+{
+    return o->scaling || o->scale != 0 || o->freq_base != 0 || o->freq_scale != 0 || o->yarn_orig_ctx ||
+           o->yarn_ext_factor != 0 || o->yarn_attn_factor != 0 || o->yarn_beta_fast != 0 || o->yarn_beta_slow != 0;
+}
+
+static fl_status not_negative(const char *flag, double value)
+{
+    if (isfinite(value) && value >= 0) return FL_OK;
+    return fl_fail(FL_ERR_ARGUMENT, "%s = %g: give a positive number", flag, value);
+}
+
+static fl_status scale_of(double *out, const fl_rope_options *o, const fl_rope_spec *rope, int64_t context)
+{
+    if (o->scale != 0 && o->freq_scale != 0)
+        return fl_fail(FL_ERR_ARGUMENT, "--rope-scale and --rope-freq-scale (its inverse) exclude each other");
+    *out = o->scale != 0 ? o->scale : o->freq_scale != 0 ? 1 / o->freq_scale : 0;
+    if (*out == 0 && context > rope->original_window) *out = (double)context / (double)rope->original_window;
+    if (*out == 0) *out = rope->factor > 1 ? rope->factor : 1;
+    if (*out < 1)
+        return fl_fail(FL_ERR_ARGUMENT, "rope scale = %g: a factor below 1 shrinks the window (--rope-scale takes "
+                       "target / trained, --rope-freq-scale its inverse)", *out);
+    return FL_OK;
+}
+
+static fl_status apply_scaling(fl_config *config, const fl_rope_options *o, int64_t context)
+{
+    fl_rope_spec *rope = &config->rope;
+    fl_rope_kind kind = rope->kind;
+    if (o->scaling) FL_TRY(fl_rope_kind_parse(&kind, o->scaling));
+    else if (o->scale != 0 || o->freq_scale != 0) kind = kind == FL_ROPE_PLAIN ? FL_ROPE_LINEAR : kind;
+    if (kind == FL_ROPE_LONGROPE && rope->kind != FL_ROPE_LONGROPE)
+        return fl_fail(FL_ERR_ARGUMENT, "--rope-scaling longrope needs the factors of the model's own file");
+    if (kind == FL_ROPE_LLAMA3 && rope->kind != FL_ROPE_LLAMA3) {
+        rope->low_freq_factor = 1;
+        rope->high_freq_factor = 4;
+    }
+    if (kind != rope->kind) rope->attention_factor = 0;
+    rope->kind = kind;
+    if (kind == FL_ROPE_PLAIN) {
+        rope->factor = 1;
+        config->window = rope->window = rope->original_window;
+        return FL_OK;
+    }
+    if (o->scaling || o->scale != 0 || o->freq_scale != 0) {
+        FL_TRY(scale_of(&rope->factor, o, rope, context));
+        config->window = rope->window = (int64_t)floor(rope->factor * (double)rope->original_window + 0.5);
+    }
+    return FL_OK;
+}
+
+fl_status fl_rope_options_apply(fl_config *config, const fl_rope_options *o, int64_t context)
+{
+    if (!any(o)) return FL_OK;
+    if (!config->rotary)
+        return fl_fail(FL_ERR_ARGUMENT, "family %s has no rotary positions: the --rope and --yarn options do not apply",
+                       config->family);
+    FL_TRY(not_negative("--rope-scale", o->scale));
+    FL_TRY(not_negative("--rope-freq-scale", o->freq_scale));
+    FL_TRY(not_negative("--rope-freq-base", o->freq_base));
+    FL_TRY(not_negative("--yarn-attn-factor", o->yarn_attn_factor));
+    FL_TRY(not_negative("--yarn-beta-fast", o->yarn_beta_fast));
+    FL_TRY(not_negative("--yarn-beta-slow", o->yarn_beta_slow));
+    fl_rope_spec *rope = &config->rope;
+    if (o->yarn_orig_ctx < 0 || o->yarn_orig_ctx > INT64_C(1) << 40)
+        return fl_fail(FL_ERR_ARGUMENT, "--yarn-orig-ctx = %lld: give the trained window in tokens",
+                       (long long)o->yarn_orig_ctx);
+    if (o->yarn_orig_ctx) rope->original_window = o->yarn_orig_ctx;
+    if (o->freq_base != 0) rope->base = o->freq_base;
+    if (o->yarn_ext_factor > 0) rope->extrapolation_factor = o->yarn_ext_factor;
+    if (o->yarn_attn_factor != 0) rope->attn_factor = o->yarn_attn_factor;
+    if (o->yarn_beta_fast != 0) rope->beta_fast = o->yarn_beta_fast;
+    if (o->yarn_beta_slow != 0) rope->beta_slow = o->yarn_beta_slow;
+    FL_TRY(apply_scaling(config, o, context));
+    return fl_rope_spec_check(rope);
+}
