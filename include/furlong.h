@@ -134,6 +134,106 @@ typedef struct fl_model_info {
 
 FL_API fl_status fl_model_get_info(const fl_model *model, fl_model_info *info);
 
+/* ---- tokenizer ---------------------------------------------------------------------------------------------- */
+
+typedef struct fl_tokenizer fl_tokenizer;
+
+/* path: tokenizer.json, tokenizer.model, llama2.c tokenizer.bin, or a folder holding one; NULL: the model's own.
+ * model may be NULL when path is given. Read-only afterwards, may be shared. */
+FL_API fl_status fl_tokenizer_load(fl_tokenizer **out, const char *path, const fl_model *model);
+FL_API void fl_tokenizer_close(fl_tokenizer *tokenizer);
+
+/* ---- session ------------------------------------------------------------------------------------------------ */
+
+/* A model reading one text: its memory of the tokens read so far. One thread at a time, except fl_session_cancel. */
+typedef struct fl_session fl_session;
+
+/* What to do when a text would pass the window. Nothing is ever dropped unless a policy other than ERROR is named. */
+typedef enum fl_overflow {
+    FL_OVERFLOW_ERROR,  /* FL_ERR_WINDOW with both numbers; the session is unchanged */
+    FL_OVERFLOW_EXTEND  /* read on past the window with the positions as they are (extrapolation) */
+} fl_overflow;
+
+typedef struct fl_session_options {
+    size_t size;            /* sizeof(fl_session_options) */
+    int64_t context;        /* most tokens the session may hold; 0: the model's window */
+    int64_t chunk;          /* tokens computed at once while reading; 0: 512 */
+    fl_overflow overflow;
+    int64_t sliding_window; /* attend to this many last tokens only; 0: as the model says */
+    int64_t sinks;          /* with a sliding window: first tokens that stay visible */
+    fl_progress_fn progress;
+    void *progress_user;
+} fl_session_options;
+
+#define FL_SESSION_OPTIONS_INIT {sizeof(fl_session_options), 0, 0, FL_OVERFLOW_ERROR, 0, 0, NULL, NULL}
+
+FL_API fl_status fl_session_create(fl_session **out, const fl_model *model, const fl_session_options *options);
+FL_API void fl_session_destroy(fl_session *session);
+
+/* Read count ids after those read before. On failure or cancellation the tokens of completed chunks stay, the rest is
+ * as if it had never been read; fl_session_tokens tells how many there are. */
+FL_API fl_status fl_session_read(fl_session *session, const int32_t *ids, int64_t count);
+
+/* Logits after the last token read, [vocab], valid until the next read; NULL before the first. */
+FL_API const float *fl_session_logits(const fl_session *session);
+FL_API int64_t fl_session_tokens(const fl_session *session);  /* tokens held */
+FL_API int64_t fl_session_context(const fl_session *session); /* most it may hold */
+FL_API int64_t fl_session_bytes(const fl_session *session);   /* memory of its keys and values */
+FL_API const int32_t *fl_session_ids(const fl_session *session); /* [tokens], what was read */
+
+/* Keep the first `count` tokens. The logits are forgotten. */
+FL_API fl_status fl_session_truncate(fl_session *session, int64_t count);
+/* A second session that has read the same tokens; pages are shared until one of them writes. */
+FL_API fl_status fl_session_fork(fl_session **out, const fl_session *session);
+/* To and from a file that names the model, the rotary scheme and the tokens; refused for any other model. */
+FL_API fl_status fl_session_save(const fl_session *session, const char *path);
+FL_API fl_status fl_session_restore(fl_session *session, const char *path);
+/* From any thread or a signal handler: the read in progress ends within one layer with FL_ERR_CANCELLED. */
+FL_API void fl_session_cancel(fl_session *session);
+
+/* ---- generation --------------------------------------------------------------------------------------------- */
+
+typedef struct fl_sampler_options {
+    size_t size;             /* sizeof(fl_sampler_options) */
+    double temperature;      /* 0: the most likely token, lowest id among equals */
+    int top_k;               /* 0: off */
+    double top_p, min_p;     /* 1 and 0: off */
+    double repeat_penalty;   /* 1: off */
+    int64_t repeat_last;     /* tokens looked at by the penalty; 0: off, -1: all */
+    uint64_t seed;
+} fl_sampler_options;
+
+#define FL_SAMPLER_OPTIONS_INIT {sizeof(fl_sampler_options), 0.8, 40, 0.95, 0.05, 1.0, 64, 0}
+
+/* Why generation ended. */
+typedef enum fl_finish { FL_FINISH_LENGTH, FL_FINISH_EOS, FL_FINISH_STOP, FL_FINISH_CONTEXT, FL_FINISH_CALLER } fl_finish;
+
+/* text: the next piece, complete UTF-8, length bytes, not zero-terminated. Return non-zero to stop. */
+typedef int (*fl_text_fn)(const char *text, size_t length, void *user);
+
+typedef struct fl_generate_options {
+    size_t size;                /* sizeof(fl_generate_options) */
+    int64_t max_tokens;         /* -1: until the end of text or of the context */
+    fl_sampler_options sampler;
+    const char *const *stop;    /* stop strings, stop_count of them; not part of the output */
+    int stop_count;
+    bool ignore_eos;
+    fl_text_fn text;            /* may be NULL */
+    void *text_user;
+} fl_generate_options;
+
+#define FL_GENERATE_OPTIONS_INIT {sizeof(fl_generate_options), -1, FL_SAMPLER_OPTIONS_INIT, NULL, 0, false, NULL, NULL}
+
+typedef struct fl_generate_result {
+    int64_t tokens;             /* generated, the end-of-text token not counted */
+    fl_finish finish;
+    double seconds;
+} fl_generate_result;
+
+/* Continue what the session has read. Every generated token is read by the session. result may be NULL. */
+FL_API fl_status fl_generate(fl_session *session, const fl_tokenizer *tokenizer, const fl_generate_options *options,
+                             fl_generate_result *result);
+
 #ifdef __cplusplus
 }
 #endif

@@ -4,8 +4,6 @@
 
 #include "base/buffer.h"
 
-typedef struct fl_tokenizer fl_tokenizer;
-
 typedef struct fl_tokens { /* owned by the caller; fl_tokens_free */
     int32_t *id;
     int64_t count, capacity;
@@ -16,7 +14,6 @@ typedef struct fl_tokens { /* owned by the caller; fl_tokens_free */
 fl_status fl_tokenizer_open(fl_tokenizer **out, const char *path);
 /* llama2.c files do not say how many pieces they hold: pass the model's vocabulary; 0 where unknown. */
 fl_status fl_tokenizer_open_sized(fl_tokenizer **out, const char *path, int64_t vocab);
-void fl_tokenizer_close(fl_tokenizer *t);
 
 const char *fl_tokenizer_kind(const fl_tokenizer *t); /* "sentencepiece-bpe", "sentencepiece-unigram", "bpe", ... */
 int64_t fl_tokenizer_vocab(const fl_tokenizer *t);
