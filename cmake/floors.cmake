@@ -1,7 +1,36 @@
 # A floor is one folder of src/ made into one library that links only the floors declared before it: an include or a
 # call that runs upward does not build.
 set(FL_WARNINGS -Wall -Wextra -Wconversion -Wno-sign-conversion -Wshadow -Wstrict-prototypes)
+if(FL_WERROR)
+  list(APPEND FL_WARNINGS -Werror)
+endif()
 set(FL_FLOORS "" CACHE INTERNAL "")
+set(FL_TOP "" CACHE INTERNAL "the floor declared last, which brings all others")
+
+# What the compiler may use in each folder of src/kernel; src/kernel/select.c asks the CPU for the same list.
+set(FL_LEVEL_generic "")
+set(FL_LEVEL_avx2 -mavx2 -mfma -mf16c)
+set(FL_LEVEL_avx512 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c -mprefer-vector-width=512)
+
+# C made from the .proto files of a floor, by protoc-c, in the build folder.
+function(fl_protobuf name output)
+  file(GLOB protos CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${name}/*.proto)
+  set(made "")
+  foreach(proto ${protos})
+    find_program(FL_PROTOC_C protoc-c REQUIRED)
+    get_filename_component(stem ${proto} NAME_WE)
+    set(folder ${PROJECT_BINARY_DIR}/generated/${name})
+    file(MAKE_DIRECTORY ${folder})
+    add_custom_command(
+      OUTPUT ${folder}/${stem}.pb-c.c ${folder}/${stem}.pb-c.h
+      COMMAND ${FL_PROTOC_C} --proto_path=${PROJECT_SOURCE_DIR}/src/${name} --c_out=${folder} ${proto}
+      DEPENDS ${proto}
+      VERBATIM)
+    set_source_files_properties(${folder}/${stem}.pb-c.c PROPERTIES COMPILE_OPTIONS -w)
+    list(APPEND made ${folder}/${stem}.pb-c.c)
+  endforeach()
+  set(${output} ${made} PARENT_SCOPE)
+endfunction()
 
 function(fl_floor name)
   file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${name}/*.c ${PROJECT_SOURCE_DIR}/src/${name}/cpu/*.c)
@@ -14,12 +43,17 @@ function(fl_floor name)
       endif()
     endforeach()
   endif()
+  fl_protobuf(${name} made)
+  list(APPEND sources ${made})
   if(NOT sources)
     file(WRITE ${PROJECT_BINARY_DIR}/empty_${name}.c "typedef int fl_empty_${name};\n")
     set(sources ${PROJECT_BINARY_DIR}/empty_${name}.c)
   endif()
   add_library(fl_${name} STATIC ${sources})
   target_include_directories(fl_${name} PUBLIC ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src)
+  if(made)
+    target_include_directories(fl_${name} PRIVATE ${PROJECT_BINARY_DIR}/generated/${name})
+  endif()
   target_compile_options(fl_${name} PRIVATE ${FL_WARNINGS})
   # Sums keep the order in which they are written; fused multiply-adds only where the code says so.
   target_compile_options(fl_${name} PRIVATE -ffp-contract=off -fno-math-errno -fvisibility=hidden)
@@ -28,8 +62,5 @@ function(fl_floor name)
   endforeach()
   target_link_libraries(fl_${name} PUBLIC ${ARGN})
   set(FL_FLOORS ${FL_FLOORS} ${name} CACHE INTERNAL "")
+  set(FL_TOP fl_${name} CACHE INTERNAL "")
 endfunction()
-
-set(FL_LEVEL_generic "")
-set(FL_LEVEL_avx2 -mavx2 -mfma -mf16c)
-set(FL_LEVEL_avx512 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c -mprefer-vector-width=512)

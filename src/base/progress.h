@@ -9,7 +9,8 @@ typedef struct fl_progress {
     void *user;
     const char *stage;
     int64_t total;
-    double started, last;
+    int64_t first;        /* done at the first update, -1 before it; a resumed run does not begin at 0 */
+    double started, last; /* times of the first update and of the last report */
 } fl_progress;
 
 void fl_progress_start(fl_progress *p, fl_progress_fn fn, void *user, const char *stage, int64_t total);
