@@ -18,10 +18,12 @@ static inline fl_vec fl_vec_set(float x)
 {
     return _mm512_set1_ps(x);
 }
+
 static inline fl_vec fl_vec_load(const float *p)
 {
     return _mm512_loadu_ps(p);
 }
+
 static inline void fl_vec_store(float *p, fl_vec v)
 {
     _mm512_storeu_ps(p, v);
@@ -31,40 +33,50 @@ static inline __mmask16 fl_vec_first(int64_t n)
 {
     return (__mmask16)((1u << n) - 1u);
 }
+
 /* The first n < FL_LANES lanes; the others read as 0 and are not written. */
 static inline fl_vec fl_vec_load_first(const float *p, int64_t n)
 {
     return _mm512_maskz_loadu_ps(fl_vec_first(n), p);
 }
+
 static inline void fl_vec_store_first(float *p, fl_vec v, int64_t n)
 {
     _mm512_mask_storeu_ps(p, fl_vec_first(n), v);
 }
+
 static inline fl_vec fl_vec_keep_first(fl_vec v, int64_t n)
 {
     return _mm512_maskz_mov_ps(fl_vec_first(n), v);
 }
 
+/* ab + c */
 static inline fl_vec fl_vec_fma(fl_vec a, fl_vec b, fl_vec c)
 {
     return _mm512_fmadd_ps(a, b, c);
-} /* ab + c */
+}
+
+/* c - ab */
 static inline fl_vec fl_vec_minus_product(fl_vec c, fl_vec a, fl_vec b)
 {
     return _mm512_fnmadd_ps(a, b, c);
-} /* c - ab */
+}
+
 static inline fl_vec fl_vec_sqrt(fl_vec v)
 {
     return _mm512_sqrt_ps(v);
 }
+
 static inline fl_vec fl_vec_abs(fl_vec v)
 {
     return _mm512_abs_ps(v);
 }
+
 static inline fl_vec fl_vec_exp(fl_vec v)
 {
     return fl_exp_avx512(v);
 }
+
 /* Lanes of a where v has its sign bit set, lanes of b elsewhere. */
 static inline fl_vec fl_vec_if_negative(fl_vec v, fl_vec a, fl_vec b)
 {
@@ -75,14 +87,17 @@ static inline fl_vec_double fl_vec_double_zero(void)
 {
     return _mm512_setzero_pd();
 }
+
 static inline fl_vec_double fl_vec_low_double(fl_vec v)
 {
     return _mm512_cvtps_pd(_mm512_castps512_ps256(v));
 }
+
 static inline fl_vec_double fl_vec_high_double(fl_vec v)
 {
     return _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1));
 }
+
 static inline fl_vec_double fl_vec_double_fma(fl_vec_double a, fl_vec_double b, fl_vec_double c)
 {
     return _mm512_fmadd_pd(a, b, c);
@@ -98,10 +113,12 @@ static inline fl_vec fl_vec_set(float x)
 {
     return _mm256_set1_ps(x);
 }
+
 static inline fl_vec fl_vec_load(const float *p)
 {
     return _mm256_loadu_ps(p);
 }
+
 static inline void fl_vec_store(float *p, fl_vec v)
 {
     _mm256_storeu_ps(p, v);
@@ -111,14 +128,17 @@ static inline __m256i fl_vec_first(int64_t n)
 {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
+
 static inline fl_vec fl_vec_load_first(const float *p, int64_t n)
 {
     return _mm256_maskload_ps(p, fl_vec_first(n));
 }
+
 static inline void fl_vec_store_first(float *p, fl_vec v, int64_t n)
 {
     _mm256_maskstore_ps(p, fl_vec_first(n), v);
 }
+
 static inline fl_vec fl_vec_keep_first(fl_vec v, int64_t n)
 {
     return _mm256_and_ps(v, _mm256_castsi256_ps(fl_vec_first(n)));
@@ -128,22 +148,27 @@ static inline fl_vec fl_vec_fma(fl_vec a, fl_vec b, fl_vec c)
 {
     return _mm256_fmadd_ps(a, b, c);
 }
+
 static inline fl_vec fl_vec_minus_product(fl_vec c, fl_vec a, fl_vec b)
 {
     return _mm256_fnmadd_ps(a, b, c);
 }
+
 static inline fl_vec fl_vec_sqrt(fl_vec v)
 {
     return _mm256_sqrt_ps(v);
 }
+
 static inline fl_vec fl_vec_abs(fl_vec v)
 {
     return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), v);
 }
+
 static inline fl_vec fl_vec_exp(fl_vec v)
 {
     return fl_exp_avx2(v);
 }
+
 static inline fl_vec fl_vec_if_negative(fl_vec v, fl_vec a, fl_vec b)
 {
     return _mm256_blendv_ps(b, a, v);
@@ -153,14 +178,17 @@ static inline fl_vec_double fl_vec_double_zero(void)
 {
     return _mm256_setzero_pd();
 }
+
 static inline fl_vec_double fl_vec_low_double(fl_vec v)
 {
     return _mm256_cvtps_pd(_mm256_castps256_ps128(v));
 }
+
 static inline fl_vec_double fl_vec_high_double(fl_vec v)
 {
     return _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1));
 }
+
 static inline fl_vec_double fl_vec_double_fma(fl_vec_double a, fl_vec_double b, fl_vec_double c)
 {
     return _mm256_fmadd_pd(a, b, c);
@@ -173,6 +201,7 @@ static inline fl_vec fl_vec_load_part(const float *p, int64_t n)
 {
     return n >= FL_LANES ? fl_vec_load(p) : fl_vec_load_first(p, n);
 }
+
 static inline void fl_vec_store_part(float *p, fl_vec v, int64_t n)
 {
     if (n >= FL_LANES)
