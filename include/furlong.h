@@ -234,6 +234,123 @@ typedef struct fl_generate_result {
 FL_API fl_status fl_generate(fl_session *session, const fl_tokenizer *tokenizer, const fl_generate_options *options,
                              fl_generate_result *result);
 
+/* ---- training ----------------------------------------------------------------------------------------------- */
+
+/* Full fine-tuning: fp32 master weights, gradients and AdamW moments beside a model, which itself never changes.
+ * Same bits for the same data, seed, thread count and CPU level, also after a resume. */
+typedef struct fl_trainer fl_trainer;
+
+typedef enum fl_schedule { FL_SCHEDULE_CONSTANT, FL_SCHEDULE_LINEAR, FL_SCHEDULE_COSINE } fl_schedule;
+
+typedef struct fl_train_options {
+    size_t size;             /* sizeof(fl_train_options) */
+    int64_t length;          /* tokens per sequence; 0: the model's window */
+    int64_t batch;           /* sequences per step */
+    int64_t accumulate;      /* passes a step is cut into; must divide batch */
+    int64_t steps;           /* in all, counted from the first run */
+    double lr;               /* peak */
+    int64_t warmup;          /* steps from 10 % of the peak to the peak, linear */
+    fl_schedule schedule;    /* after the warm-up: constant, or to lr_end at the last step */
+    double lr_end;           /* share of the peak */
+    double beta1, beta2, eps, weight_decay; /* AdamW; decay applies to matrices, not to norms and biases */
+    double clip;             /* largest global gradient norm; 0: off */
+    bool recompute;          /* keep block inputs only: less memory, a third more time */
+    uint64_t seed;           /* order of the data */
+    const char *state;       /* file for exact resume; NULL: none */
+    int64_t save_every;      /* steps between saves; 0: at the end and when cancelled */
+    bool resume;             /* continue from `state` if it exists; else an existing file is an error */
+    const char *log;         /* JSONL, one object per step; NULL: none */
+    fl_progress_fn progress;
+    void *progress_user;
+} fl_train_options;
+
+#define FL_TRAIN_OPTIONS_INIT                                                                                          \
+    {sizeof(fl_train_options), 0, 8, 1, 1000, 2e-5, 20, FL_SCHEDULE_CONSTANT, 0.0, 0.9, 0.95, 1e-8, 0.0, 1.0, false,  \
+     0, NULL, 0, false, NULL, NULL, NULL}
+
+typedef struct fl_train_step {
+    int64_t step;            /* steps taken, this one included */
+    double loss;             /* mean negative log-likelihood per target token before the update */
+    double grad_norm;        /* before clipping */
+    double lr, seconds;
+    int64_t tokens;          /* of this step */
+} fl_train_step;
+
+FL_API fl_status fl_trainer_create(fl_trainer **out, const fl_model *model, const fl_train_options *options);
+FL_API void fl_trainer_destroy(fl_trainer *trainer);
+
+/* One optimiser step on options.batch rows of options.length + 1 ids, contiguous. A loss or gradient that is not
+ * finite is FL_ERR_NUMERIC and changes nothing. */
+FL_API fl_status fl_trainer_step(fl_trainer *trainer, const int32_t *ids, fl_train_step *result);
+
+/* Train on a stream of ids (documents already joined): cut into windows of length + 1, shuffled by the seed for each
+ * epoch. Saves, resumes and logs as the options say; steps already taken are not repeated. last may be NULL. */
+FL_API fl_status fl_trainer_run(fl_trainer *trainer, const int32_t *ids, int64_t count, fl_train_step *last);
+
+FL_API fl_status fl_trainer_save(const fl_trainer *trainer, const char *path);
+FL_API fl_status fl_trainer_load(fl_trainer *trainer, const char *path);
+/* From any thread or a signal handler: fl_trainer_run saves its state and ends with FL_ERR_CANCELLED. */
+FL_API void fl_trainer_cancel(fl_trainer *trainer);
+
+/* Write the trained model as a Hugging Face folder with its rotary scaling. type: "f32", "f16" or "bf16". */
+FL_API fl_status fl_trainer_export(const fl_trainer *trainer, const char *folder, const char *type);
+/* The same for a model as it was opened (with its rope options): how a window is extended without training. */
+FL_API fl_status fl_model_export(const fl_model *model, const char *folder, const char *type);
+
+/* ---- evaluation --------------------------------------------------------------------------------------------- */
+
+/* docs/evaluation.md says exactly what each protocol computes. */
+typedef enum fl_ppl_protocol {
+    FL_PPL_SINGLE,   /* one pass over BOS and the first tokens, N in all */
+    FL_PPL_SLIDING,  /* windows of N every `stride` tokens, each token scored once */
+    FL_PPL_DISJOINT, /* chunks of N, second half scored (llama.cpp) */
+    FL_PPL_POSITION, /* as single, reported by position */
+    FL_PPL_MATCHED   /* the same target blocks with contexts of every length */
+} fl_ppl_protocol;
+
+#define FL_PPL_BUCKETS 16
+
+typedef struct fl_ppl_options {
+    size_t size;            /* sizeof(fl_ppl_options) */
+    fl_ppl_protocol protocol;
+    const int64_t *lengths; /* [length_count] N */
+    int length_count;
+    int64_t stride;         /* sliding: 256 */
+    int64_t score;          /* matched: target tokens per block, 128 */
+    int64_t blocks;         /* matched: blocks per document, 16 */
+    const int64_t *starts;  /* matched: given first targets instead of drawn ones, [blocks]; one document only */
+    uint64_t seed;
+    int64_t max_tokens;     /* sliding, disjoint: text tokens used; 0: all */
+    fl_progress_fn progress;
+    void *progress_user;
+} fl_ppl_options;
+
+#define FL_PPL_OPTIONS_INIT                                                                                            \
+    {sizeof(fl_ppl_options), FL_PPL_SINGLE, NULL, 0, 256, 128, 16, NULL, 0, 0, NULL, NULL}
+
+typedef struct fl_ppl_result {
+    int64_t length;         /* N */
+    int64_t tokens;         /* scored */
+    double nll;             /* mean per scored token, nats */
+    double ppl;             /* exp(nll) */
+    double stderr_nll;      /* standard error of nll */
+    double seconds, tokens_per_second; /* tokens computed, context included */
+    int64_t peak_bytes;     /* resident memory of the process, largest so far */
+    double bucket[FL_PPL_BUCKETS];         /* position: mean nll of positions [i, i+1) * N / 16 */
+    int64_t bucket_tokens[FL_PPL_BUCKETS];
+} fl_ppl_result;
+
+/* A document: ids without BOS. */
+typedef struct fl_document {
+    const int32_t *ids;
+    int64_t count;
+} fl_document;
+
+/* result: [length_count]. bos: put before the text, -1: none. A document too short for a length is FL_ERR_ARGUMENT
+ * with both numbers. */
+FL_API fl_status fl_eval_ppl(fl_ppl_result *result, const fl_model *model, const fl_document *document,
+                             int document_count, int32_t bos, const fl_ppl_options *options);
+
 #ifdef __cplusplus
 }
 #endif
