@@ -1,0 +1,147 @@
+/* Training state as one safetensors file: masters, both moments, and as metadata the step and every setting that a
+ * resumed run must share to reach the same bits. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "file/safetensors.h"
+#include "train/trainer.h"
+
+#define SETTINGS 24
+#define TEXT 64
+
+typedef struct settings {
+    int count;
+    const char *key[SETTINGS];
+    char value[SETTINGS][TEXT];
+} settings;
+
+static void add_integer(settings *s, const char *key, int64_t value)
+{
+    s->key[s->count] = key;
+    snprintf(s->value[s->count++], TEXT, "%" PRId64, value);
+}
+
+static void add_real(settings *s, const char *key, double value)
+{
+    s->key[s->count] = key;
+    snprintf(s->value[s->count++], TEXT, "%.17g", value);
+}
+
+static void describe(settings *s, const fl_trainer *t)
+{
+    const fl_train_options *o = &t->options;
+    const fl_config *c = &t->model->config;
+    s->count = 0;
+    add_integer(s, "vocab_size", c->vocab);
+    add_integer(s, "hidden_size", c->width);
+    add_integer(s, "num_hidden_layers", c->layers);
+    add_integer(s, "num_attention_heads", c->heads);
+    add_integer(s, "num_key_value_heads", c->kv_heads);
+    add_integer(s, "intermediate_size", c->ffn);
+    add_integer(s, "rope_kind", c->rotary ? (int)c->rope.kind : -1);
+    add_real(s, "rope_theta", c->rotary ? c->rope.base : 0);
+    add_real(s, "rope_factor", c->rotary ? c->rope.factor : 0);
+    add_integer(s, "length", o->length);
+    add_integer(s, "batch", o->batch);
+    add_integer(s, "accumulate", o->accumulate);
+    add_integer(s, "warmup", o->warmup);
+    add_integer(s, "schedule", o->schedule);
+    /* With a decaying schedule the number of steps shapes every rate. */
+    add_integer(s, "steps", o->schedule == FL_SCHEDULE_CONSTANT ? 0 : o->steps);
+    add_real(s, "lr", o->lr);
+    add_real(s, "lr_end", o->lr_end);
+    add_real(s, "beta1", o->beta1);
+    add_real(s, "beta2", o->beta2);
+    add_real(s, "eps", o->eps);
+    add_real(s, "weight_decay", o->weight_decay);
+    add_real(s, "clip", o->clip);
+    s->key[s->count] = "seed";
+    snprintf(s->value[s->count++], TEXT, "%" PRIu64, o->seed);
+}
+
+static const char *const names[] = {"master", "moment1", "moment2"};
+
+static void arrays(const fl_trainer *t, float *out[3])
+{
+    out[0] = t->parameters.master;
+    out[1] = t->parameters.moment1;
+    out[2] = t->parameters.moment2;
+}
+
+fl_status fl_trainer_save(const fl_trainer *t, const char *path)
+{
+    settings s;
+    describe(&s, t);
+    fl_metadata metadata[SETTINGS + 2];
+    char step[TEXT];
+    snprintf(step, sizeof step, "%" PRId64, t->step);
+    metadata[0] = (fl_metadata){"format", "furlong training state 1"};
+    metadata[1] = (fl_metadata){"step", step};
+    for (int i = 0; i < s.count; i++)
+        metadata[2 + i] = (fl_metadata){s.key[i], s.value[i]};
+    float *array[3];
+    arrays(t, array);
+    fl_file_tensor tensor[3];
+    for (int i = 0; i < 3; i++)
+        tensor[i] = (fl_file_tensor){names[i], FL_F32, 1, {t->parameters.count}, array[i]};
+    return fl_safetensors_write(path, tensor, 3, metadata, s.count + 2);
+}
+
+static fl_status compare(const fl_safetensors *file, const fl_trainer *t, const char *path)
+{
+    const char *format = fl_safetensors_metadata(file, "format");
+    if (!format || strcmp(format, "furlong training state 1"))
+        return fl_fail(FL_ERR_FORMAT, "%s: metadata format = %s: not a training state of furlong", path,
+                       format ? format : "(none)");
+    settings s;
+    describe(&s, t);
+    for (int i = 0; i < s.count; i++) {
+        const char *value = fl_safetensors_metadata(file, s.key[i]);
+        if (!value || strcmp(value, s.value[i]))
+            return fl_fail(FL_ERR_STATE, "%s was saved with %s = %s, this run has %s: resume with the same settings or "
+                           "start anew", path, s.key[i], value ? value : "(none)", s.value[i]);
+    }
+    return FL_OK;
+}
+
+static fl_status read_step(const fl_safetensors *file, const char *path, int64_t *step)
+{
+    const char *text = fl_safetensors_metadata(file, "step");
+    char *end = NULL;
+    long long value = text ? strtoll(text, &end, 10) : -1;
+    if (!text || !*text || *end || value < 0)
+        return fl_fail(FL_ERR_FORMAT, "%s: metadata step = %s: not a step number", path, text ? text : "(none)");
+    *step = value;
+    return FL_OK;
+}
+
+static fl_status load(fl_trainer *t, const fl_safetensors *file, const char *path)
+{
+    FL_TRY(compare(file, t, path));
+    int64_t step;
+    FL_TRY(read_step(file, path, &step));
+    const fl_file_tensor *tensor[3];
+    for (int i = 0; i < 3; i++) {
+        tensor[i] = fl_safetensors_find(file, names[i]);
+        if (!tensor[i] || tensor[i]->type != FL_F32 || tensor[i]->rank != 1 ||
+            tensor[i]->dim[0] != t->parameters.count)
+            return fl_fail(FL_ERR_FORMAT, "%s: %s must be F32 [%" PRId64 "]", path, names[i], t->parameters.count);
+    }
+    float *array[3];
+    arrays(t, array);
+    for (int i = 0; i < 3; i++)
+        memcpy(array[i], tensor[i]->data, (size_t)t->parameters.count * sizeof(float));
+    t->step = step;
+    return FL_OK;
+}
+
+fl_status fl_trainer_load(fl_trainer *t, const char *path)
+{
+    fl_safetensors *file;
+    FL_TRY(fl_safetensors_open(&file, path));
+    fl_status s = load(t, file, path);
+    fl_safetensors_close(file);
+    return s;
+}
