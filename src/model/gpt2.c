@@ -31,7 +31,7 @@ static fl_tensor *gpt2_block(fl_run *r, const void *block, fl_tensor *x)
 static fl_tensor *gpt2_forward(fl_run *r, const fl_model *m)
 {
     const gpt2_body *body = m->body;
-    fl_attention_prepare(r, &m->scheme);
+    fl_attention_prepare(r, fl_model_scheme(m, r));
     fl_tensor *x = fl_embed_positions(r, fl_embed(r, m->embed), body->positions);
     for (int64_t i = 0; i < m->config.layers; i++)
         x = fl_block(r, gpt2_block, &body->layer[i], x);

@@ -31,7 +31,7 @@ static fl_tensor *llama_block(fl_run *r, const void *block, fl_tensor *x)
 static fl_tensor *llama_forward(fl_run *r, const fl_model *m)
 {
     const llama_body *body = m->body;
-    fl_attention_prepare(r, &m->scheme);
+    fl_attention_prepare(r, fl_model_scheme(m, r));
     fl_tensor *x = fl_embed(r, m->embed);
     for (int64_t i = 0; i < m->config.layers; i++)
         x = fl_block(r, llama_block, &body->layer[i], x);

@@ -54,7 +54,10 @@ static fl_status open_parts(fl_model *m, const char *path, const fl_model_option
     m->scheme = (fl_scheme){.rope = m->config.rotary ? &m->config.rope : NULL,
                             .interleaved = m->config.rope_interleaved,
                             .window = m->config.sliding_window};
-    FL_TRY(m->arch->bind(m));
+    fl_engine_lock(m->engine); /* packing uses the pool */
+    fl_status s = m->arch->bind(m);
+    fl_engine_unlock(m->engine);
+    FL_TRY(s);
     return refuse_unused(m);
 }
 

@@ -58,9 +58,12 @@ fl_status fl_model_tie_head(fl_model *m);
 /* ---- the driver ------------------------------------------------------------------------------------------------ */
 
 /* One pass of a batch: memories begun, forward, head, backward while recording, memories committed; on failure or
- * cancellation every memory is as before. */
+ * cancellation every memory is as before. Threads that share an engine take turns, pass by pass. */
 fl_status fl_model_pass(const fl_model *m, fl_run *r, const fl_batch *batch, const fl_overlay *overlay, bool recording,
                         const fl_head_spec *spec);
+
+/* The position scheme of the run's batch: its own, else the model's. */
+const fl_scheme *fl_model_scheme(const fl_model *m, const fl_run *r);
 
 /* Shape of one layer's keys and values. */
 fl_kv_shape fl_model_kv_shape(const fl_model *m);

@@ -1,6 +1,11 @@
 /* The driver: one pass of a batch through a model, with the memories of its sequences kept consistent. */
 #include "model/model.h"
 
+const fl_scheme *fl_model_scheme(const fl_model *m, const fl_run *r)
+{
+    return r->batch->scheme ? r->batch->scheme : &m->scheme;
+}
+
 static fl_status begin_memories(const fl_batch *b, int *begun)
 {
     for (*begun = 0; *begun < b->sequences; ++*begun)
@@ -25,11 +30,13 @@ fl_status fl_model_pass(const fl_model *m, fl_run *r, const fl_batch *batch, con
     int begun;
     fl_status s = begin_memories(batch, &begun);
     if (s == FL_OK) {
+        fl_engine_lock(m->engine);
         fl_run_begin(r, batch, overlay, recording);
         fl_tensor *h = m->arch->forward(r, m);
         if (spec && spec->n > 0) fl_head(r, h, m->head, m->head_bias, spec);
         if (recording) fl_run_backward(r);
         s = fl_run_status(r);
+        fl_engine_unlock(m->engine);
     }
     end_memories(batch, begun, s == FL_OK);
     return s;

@@ -41,6 +41,7 @@ typedef struct fl_batch {
     const fl_batch_seq *seq;
     int64_t rows;
     const int32_t *tokens;  /* [rows] */
+    const struct fl_scheme *scheme; /* how positions reach attention (layer/self_attention.h); NULL: the model's own */
 } fl_batch;
 
 typedef struct fl_run fl_run;
