@@ -15,7 +15,9 @@ endforeach()
 # Before 1.0 every minor version may change the interface.
 set_target_properties(furlong_shared PROPERTIES VERSION ${PROJECT_VERSION}
                                                 SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR})
-target_link_options(furlong_shared PRIVATE $<$<NOT:$<BOOL:${FL_SANITIZE}>>:-Wl,--no-undefined>)
+if(NOT FL_SANITIZE)
+  target_link_options(furlong_shared PRIVATE -Wl,--no-undefined)
+endif()
 
 # The file finds its prefix from where it lies, so that an installation can be moved.
 file(RELATIVE_PATH FL_PC_PREFIX /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
