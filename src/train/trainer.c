@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/progress.h"
 #include "base/size.h"
+#include "model/export.h"
 #include "train/order.h"
 #include "train/schedule.h"
 
@@ -184,6 +185,13 @@ fl_status fl_trainer_step(fl_trainer *t, const int32_t *ids, fl_train_step *resu
                                   .seconds = fl_clock_seconds() - started,
                                   .tokens = all};
     return FL_OK;
+}
+
+fl_status fl_trainer_export(const fl_trainer *t, const char *folder, const char *type)
+{
+    fl_dtype dtype;
+    FL_TRY(fl_export_type(&dtype, type));
+    return fl_model_write(t->model, &t->parameters.overlay, folder, dtype);
 }
 
 /* ---- the loop -------------------------------------------------------------------------------------------------- */
