@@ -14,6 +14,7 @@
 #define FL_PAGE_TOKENS 256
 #define FL_TILE_KEYS 64
 #define FL_PAGE_TILES (FL_PAGE_TOKENS / FL_TILE_KEYS)
+#define FL_HEAD_DIM_MAX 1024 /* attention keeps whole rows of a block of queries in scratch memory */
 
 typedef struct fl_kv_shape {
     int kv_heads, head_dim;
@@ -34,7 +35,8 @@ typedef struct fl_kv_view {
 
 typedef struct fl_memory fl_memory;
 
-/* shape[layers] is copied. Nothing is allocated until tokens come. */
+/* shape[layers] is copied. Nothing is allocated until tokens come. A memory belongs to one thread at a time; forks that
+ * share pages may be used by different threads at once. */
 fl_status fl_memory_create(fl_memory **out, int layers, const fl_kv_shape *shape);
 void fl_memory_destroy(fl_memory *m);
 
@@ -43,19 +45,22 @@ int64_t fl_memory_tokens(const fl_memory *m);  /* committed */
 int64_t fl_memory_pending(const fl_memory *m); /* begun and not committed */
 size_t fl_memory_bytes(const fl_memory *m);    /* pages held, shared ones counted in full */
 
-/* Make room for `tokens` more in every layer (a shared last page is copied first). On failure nothing has changed.
- * Between begin and commit, views include the pending tokens. */
+/* Make room for `tokens` more in every layer (a shared last page is copied first). On failure (FL_ERR_MEMORY, or
+ * FL_ERR_STATE when tokens are pending already) nothing has changed. Between begin and commit, views include the pending
+ * tokens, whose keys and values are undefined until written. */
 fl_status fl_memory_begin(fl_memory *m, int64_t tokens);
 void fl_memory_commit(fl_memory *m);
 void fl_memory_rollback(fl_memory *m);
-void fl_memory_truncate(fl_memory *m, int64_t tokens); /* keep the first `tokens` */
+void fl_memory_truncate(fl_memory *m, int64_t tokens); /* keep the first `tokens`; pending ones are rolled back */
 
-/* A second memory with the same tokens, pages shared until one of the two writes. */
+/* A second memory with the same committed tokens, pages shared until one of the two writes. */
 fl_status fl_memory_fork(fl_memory **out, const fl_memory *m);
 
+/* Valid until the next begin, rollback, truncate or destroy of this memory. */
 fl_kv_view fl_memory_view(const fl_memory *m, int layer);
 
-/* For snapshots: `page` of `layer` as bytes; the second makes a memory's pages writable during restore. */
+/* For snapshots: `page` of `layer` as bytes (those of unwritten tokens are undefined), NULL if there is none; the
+ * second copies a shared page first and returns NULL with FL_ERR_MEMORY recorded when that fails. */
 const void *fl_memory_page(const fl_memory *m, int layer, int64_t page);
 void *fl_memory_page_for_write(fl_memory *m, int layer, int64_t page);
 

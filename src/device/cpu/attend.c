@@ -1,0 +1,352 @@
+/* Attention forward: softmax(scale q k^T) v over a range of keys for each row, tile by tile, never a matrix of logits
+ * (Rabe, Staats 2021; Dao et al. 2022, FlashAttention).
+ *
+ * A unit of work is a block of query rows of one sequence against one kv head; the query heads that share the kv head
+ * are rows of the block, so that they share each read of a tile. Keys come in blocks of 1024 at absolute multiples of
+ * 1024, each with a softmax of its own; their results, the parts, are merged in order. So a row's bits depend on its
+ * query, its range and the keys alone: not on the rows beside it, on chunks, or on who computes which block. */
+#include <math.h>
+#include <string.h>
+
+#include "base/size.h"
+#include "device/cpu/cpu.h"
+#include "kernel/attend.h"
+#include "kernel/kernel.h"
+#include "kernel/simd/exp.h"
+
+#define BLOCK_KEYS 1024
+#define BLOCK_ROWS (16 * FL_ATTEND_GROUP)
+#define BATCH 256          /* sequences handled at once */
+#define UNITS_PER_THREAD 4 /* with fewer units than this, each key block of a unit becomes a task */
+#define SPLIT_BYTES ((size_t)16 << 20)
+#define SLOT 2 /* of the scratch memory; shared, the next one too */
+
+_Static_assert(FL_ATTEND_KEYS == FL_TILE_KEYS, "kernels work on the tiles of a page");
+_Static_assert(BLOCK_KEYS % FL_PAGE_TOKENS == 0, "a key block is whole pages");
+
+typedef struct attend_job {
+    fl_device *device;
+    const fl_attend_args *args;
+    const fl_attend_seq *seq;
+    int sequences, group, head_dim;
+    int64_t unit_begin[BATCH + 1]; /* first unit of each sequence */
+} attend_job;
+
+/* Softmax of some keys for the rows of a unit: what is merged. */
+typedef struct part {
+    float *max, *sum, *out; /* [rows], [rows], [rows][head_dim] not yet divided by sum */
+} part;
+
+/* A unit with its rows gathered in scratch memory. */
+typedef struct unit {
+    const fl_attend_seq *seq;
+    int kv_head, rows;
+    int64_t first;          /* the first row: row of the sequence * group + head within the group */
+    int64_t lo, hi;         /* some row sees something of [lo, hi) */
+    int64_t all_lo, all_hi; /* every row sees all of [all_lo, all_hi) */
+    int64_t row_lo[BLOCK_ROWS], row_hi[BLOCK_ROWS];
+    float *q, *lanes; /* [rows][head_dim] times scale, [rows][16] */
+    part block, total;
+} unit;
+
+static size_t round16(size_t n)
+{
+    return (n + 15) / 16 * 16;
+}
+
+static size_t part_floats(int rows, int head_dim)
+{
+    return 2 * round16(rows) + round16((size_t)rows * head_dim);
+}
+
+static part part_at(float *at, int rows)
+{
+    return (part){.max = at, .sum = at + round16(rows), .out = at + 2 * round16(rows)};
+}
+
+static void part_clear(const part *p, int rows, int head_dim)
+{
+    for (int r = 0; r < rows; r++) {
+        p->max[r] = -INFINITY;
+        p->sum[r] = 0;
+    }
+    memset(p->out, 0, (size_t)rows * head_dim * sizeof(float));
+}
+
+/* total = total and block together; block holds later keys. A row that saw nothing of the block stays as it is. */
+static void part_merge(const part *total, const part *block, int rows, int head_dim)
+{
+    for (int r = 0; r < rows; r++) {
+        if (block->max[r] == -INFINITY) continue;
+        float max = block->max[r] > total->max[r] ? block->max[r] : total->max[r];
+        float a = fl_exp_scalar(total->max[r] - max), b = fl_exp_scalar(block->max[r] - max);
+        total->max[r] = max;
+        total->sum[r] = total->sum[r] * a + block->sum[r] * b;
+        float *to = total->out + (ptrdiff_t)r * head_dim;
+        const float *from = block->out + (ptrdiff_t)r * head_dim;
+        for (int i = 0; i < head_dim; i++)
+            to[i] = to[i] * a + from[i] * b;
+    }
+}
+
+static int64_t row_blocks(int64_t rows)
+{
+    return (rows + BLOCK_ROWS - 1) / BLOCK_ROWS;
+}
+
+/* The last i with begin[i] <= value; begin ascends. */
+static int find(const int64_t *begin, int64_t n, int64_t value)
+{
+    int64_t i = 0;
+    for (int64_t end = n; end - i > 1;) {
+        int64_t middle = (i + end) / 2;
+        if (begin[middle] <= value)
+            i = middle;
+        else
+            end = middle;
+    }
+    return (int)i;
+}
+
+/* Which rows unit `index` has and what they see. Units of a sequence go by kv head, then from the last rows (which see
+ * most keys when attention is causal) to the first, so that the threads end together. */
+static void unit_open(const attend_job *job, int64_t index, unit *u)
+{
+    int s = find(job->unit_begin, job->sequences, index);
+    u->seq = &job->seq[s];
+    int64_t rows = u->seq->rows * job->group, blocks = row_blocks(rows);
+    index -= job->unit_begin[s];
+    u->kv_head = (int)(index / blocks);
+    u->first = (blocks - 1 - index % blocks) * BLOCK_ROWS;
+    u->rows = (int)fl_min64(BLOCK_ROWS, rows - u->first);
+    u->lo = u->all_hi = INT64_MAX;
+    u->hi = u->all_lo = 0;
+    for (int r = 0; r < u->rows; r++) {
+        int64_t row = (u->first + r) / job->group;
+        int64_t lo = fl_max64(u->seq->lo[row], 0), hi = fl_min64(u->seq->hi[row], u->seq->kv.keys);
+        if (lo < hi) {
+            u->lo = fl_min64(u->lo, lo);
+            u->hi = fl_max64(u->hi, hi);
+        } else {
+            lo = hi = 0;
+        }
+        u->all_lo = fl_max64(u->all_lo, lo);
+        u->all_hi = fl_min64(u->all_hi, hi);
+        u->row_lo[r] = lo;
+        u->row_hi[r] = hi;
+    }
+    u->lo = fl_min64(u->lo, u->hi);
+}
+
+/* Row r of a unit: its row in q and out, and its query head. */
+static int64_t unit_row(const attend_job *job, const unit *u, int r, int *head)
+{
+    *head = u->kv_head * job->group + (int)((u->first + r) % job->group);
+    return u->seq->first_row + (u->first + r) / job->group;
+}
+
+/* Gather the unit's queries in this thread's scratch memory, which also holds its parts. */
+static void unit_gather(const attend_job *job, unit *u, int thread)
+{
+    int d = job->head_dim;
+    size_t q = round16((size_t)BLOCK_ROWS * d), lanes = BLOCK_ROWS * FL_ATTEND_LANES, rest = part_floats(BLOCK_ROWS, d);
+    u->q = fl_cpu_scratch(job->device, thread, SLOT, (q + lanes + 2 * rest) * sizeof(float));
+    u->lanes = u->q + q;
+    u->block = part_at(u->lanes + lanes, BLOCK_ROWS);
+    u->total = part_at(u->lanes + lanes + rest, BLOCK_ROWS);
+    for (int r = 0; r < u->rows; r++) {
+        int head;
+        int64_t row = unit_row(job, u, r, &head);
+        const float *from = fl_row(job->args->q, row) + (ptrdiff_t)head * d;
+        for (int i = 0; i < d; i++)
+            u->q[(ptrdiff_t)r * d + i] = from[i] * job->args->scale;
+    }
+}
+
+static uint8_t within_tile(int64_t key, int64_t tile_begin)
+{
+    return (uint8_t)fl_max64(0, fl_min64(key - tile_begin, FL_TILE_KEYS));
+}
+
+/* u->block = softmax over keys block*1024 .. of every row. */
+static void unit_attend(const attend_job *job, unit *u, int64_t block)
+{
+    int d = job->head_dim;
+    const fl_kv_view *kv = &u->seq->kv;
+    part_clear(&u->block, u->rows, d);
+    memset(u->lanes, 0, (size_t)u->rows * FL_ATTEND_LANES * sizeof(float));
+    fl_attend_state state = {u->rows, d, u->q, u->block.max, u->lanes, u->block.out};
+    int64_t key = fl_max64(u->lo, block * BLOCK_KEYS) / FL_TILE_KEYS * FL_TILE_KEYS;
+    int64_t end = fl_min64(u->hi, (block + 1) * BLOCK_KEYS);
+    for (; key < end; key += FL_TILE_KEYS) {
+        const char *page = kv->page[key / FL_PAGE_TOKENS];
+        int within = (int)(key % FL_PAGE_TOKENS);
+        const void *k = page + fl_kv_key_offset(&kv->shape, u->kv_head, within / FL_TILE_KEYS);
+        const void *v = page + fl_kv_value_offset(&kv->shape, u->kv_head, within);
+        if (key >= u->all_lo && key + FL_TILE_KEYS <= u->all_hi) {
+            job->device->kernels->attend->forward(&state, k, v, NULL, NULL);
+            continue;
+        }
+        uint8_t first[BLOCK_ROWS], last[BLOCK_ROWS];
+        for (int r = 0; r < u->rows; r++) {
+            first[r] = within_tile(u->row_lo[r], key);
+            last[r] = within_tile(u->row_hi[r], key);
+        }
+        job->device->kernels->attend->forward(&state, k, v, first, last);
+    }
+    for (int r = 0; r < u->rows; r++) {
+        float *lane = u->lanes + r * FL_ATTEND_LANES;
+        for (int half = FL_ATTEND_LANES / 2; half > 0; half /= 2)
+            for (int i = 0; i < half; i++)
+                lane[i] += lane[i + half];
+        u->block.sum[r] = lane[0];
+    }
+}
+
+/* Put `total` where it belongs, beside what an earlier pass has left there if the call merges. */
+static void unit_close(const attend_job *job, const unit *u, const part *total)
+{
+    const fl_attend_args *args = job->args;
+    int d = job->head_dim;
+    for (int r = 0; r < u->rows; r++) {
+        int head;
+        int64_t row = unit_row(job, u, r, &head);
+        float *to = fl_row(args->out, row) + (ptrdiff_t)head * d;
+        float *lse = &args->lse[row * args->heads + head];
+        const float *from = total->out + (ptrdiff_t)r * d;
+        bool seen = total->max[r] != -INFINITY;
+        float own = seen ? total->max[r] + logf(total->sum[r]) : -INFINITY;
+        if (args->merge && *lse != -INFINITY) {
+            if (!seen) continue;
+            float max = own > *lse ? own : *lse;
+            float a = fl_exp_scalar(*lse - max), b = fl_exp_scalar(own - max);
+            float before = a / (a + b), now = b / (a + b) / total->sum[r];
+            for (int i = 0; i < d; i++)
+                to[i] = to[i] * before + from[i] * now;
+            *lse = max + logf(a + b);
+        } else {
+            float inverse = seen ? 1.0f / total->sum[r] : 0;
+            for (int i = 0; i < d; i++)
+                to[i] = from[i] * inverse;
+            *lse = own;
+        }
+    }
+}
+
+static void attend_unit(void *context, int64_t index, int thread)
+{
+    const attend_job *job = context;
+    unit u;
+    unit_open(job, index, &u);
+    unit_gather(job, &u, thread);
+    part_clear(&u.total, u.rows, job->head_dim);
+    for (int64_t block = u.lo / BLOCK_KEYS; block * BLOCK_KEYS < u.hi; block++) {
+        unit_attend(job, &u, block);
+        part_merge(&u.total, &u.block, u.rows, job->head_dim);
+    }
+    unit_close(job, &u, &u.total);
+}
+
+/* Few units with many keys (a row being decoded): key blocks are tasks that leave their parts in shared memory, from
+ * where they are merged unit by unit. What does not fit there is done in several rounds. */
+typedef struct split_job {
+    const attend_job *attend;
+    int units, rows; /* most rows of a unit */
+    float *shared;   /* [units] totals, then the parts of this round */
+    int64_t *begin;  /* [units + 1] parts of this round, by unit */
+    int64_t *next;   /* [units] key block to do next */
+    int64_t *end;    /* [units] key block to stop before, -1 once the unit is closed */
+} split_job;
+
+static part split_part(const split_job *s, int64_t index)
+{
+    return part_at(s->shared + (size_t)index * part_floats(s->rows, s->attend->head_dim), s->rows);
+}
+
+static void split_attend(void *context, int64_t task, int thread)
+{
+    const split_job *s = context;
+    int index = find(s->begin, s->units, task);
+    unit u;
+    unit_open(s->attend, index, &u);
+    unit_gather(s->attend, &u, thread);
+    u.block = split_part(s, s->units + task);
+    unit_attend(s->attend, &u, s->next[index] + task - s->begin[index]);
+}
+
+static void split_merge(void *context, int64_t index, int thread)
+{
+    const split_job *s = context;
+    (void)thread;
+    if (s->end[index] < 0) return;
+    unit u;
+    unit_open(s->attend, index, &u);
+    part total = split_part(s, index);
+    for (int64_t i = s->begin[index]; i < s->begin[index + 1]; i++) {
+        part block = split_part(s, s->units + i);
+        part_merge(&total, &block, u.rows, s->attend->head_dim);
+        s->next[index]++;
+    }
+    if (s->next[index] < s->end[index]) return;
+    unit_close(s->attend, &u, &total);
+    s->end[index] = -1;
+}
+
+/* False if this is no case for it: enough units, nothing to split, or no room. */
+static bool attend_split(attend_job *job, int64_t units)
+{
+    int threads = fl_pool_threads(job->device->pool);
+    if (threads == 1 || units >= (int64_t)threads * UNITS_PER_THREAD) return false;
+    split_job s = {.attend = job, .units = (int)units, .rows = 1};
+    for (int i = 0; i < job->sequences; i++)
+        s.rows = (int)fl_max64(s.rows, fl_min64(BLOCK_ROWS, job->seq[i].rows * job->group));
+    size_t bytes = part_floats(s.rows, job->head_dim) * sizeof(float);
+    int64_t capacity = (int64_t)(SPLIT_BYTES / bytes) - units;
+    s.shared = fl_cpu_shared_scratch(job->device, SLOT, SPLIT_BYTES);
+    s.begin = fl_cpu_shared_scratch(job->device, SLOT + 1, (size_t)(3 * units + 1) * sizeof(int64_t));
+    if (capacity < 1 || !s.shared || !s.begin) return false;
+    s.next = s.begin + units + 1;
+    s.end = s.next + units;
+
+    int64_t most = 0;
+    for (int i = 0; i < units; i++) {
+        unit u;
+        unit_open(job, i, &u);
+        s.next[i] = u.lo / BLOCK_KEYS;
+        s.end[i] = (u.hi + BLOCK_KEYS - 1) / BLOCK_KEYS;
+        most = fl_max64(most, s.end[i] - s.next[i]);
+    }
+    if (most < 2) return false;
+    for (int i = 0; i < units; i++) {
+        part total = split_part(&s, i);
+        part_clear(&total, s.rows, job->head_dim);
+    }
+    for (bool left = true; left;) {
+        left = false;
+        s.begin[0] = 0;
+        for (int i = 0; i < units; i++) {
+            int64_t wanted = fl_max64(0, s.end[i] - s.next[i]), n = fl_min64(wanted, capacity - s.begin[i]);
+            s.begin[i + 1] = s.begin[i] + n;
+            left |= n < wanted;
+        }
+        fl_pool_run(job->device->pool, s.begin[units], split_attend, &s);
+        fl_pool_run(job->device->pool, units, split_merge, &s);
+    }
+    return true;
+}
+
+void fl_cpu_attend(fl_device *d, const fl_attend_args *args)
+{
+    for (int first = 0; first < args->sequences; first += BATCH) {
+        const fl_attend_seq *seq = args->seq + first;
+        attend_job job = {
+            .device = d, .args = args, .seq = seq, .sequences = (int)fl_min64(BATCH, args->sequences - first)};
+        const fl_kv_shape *shape = &seq->kv.shape;
+        job.head_dim = shape->head_dim;
+        job.group = args->heads / shape->kv_heads;
+        for (int i = 0; i < job.sequences; i++)
+            job.unit_begin[i + 1] = job.unit_begin[i] + row_blocks(seq[i].rows * job.group) * shape->kv_heads;
+        int64_t units = job.unit_begin[job.sequences];
+        if (!attend_split(&job, units)) fl_pool_run(d->pool, units, attend_unit, &job);
+    }
+}

@@ -1,0 +1,65 @@
+/* Rows of keys and values into the pages of a memory, keys transposed. */
+#include <string.h>
+
+#include "base/size.h"
+#include "device/cpu/cpu.h"
+#include "device/cpu/range.h"
+
+typedef struct kv_write {
+    const fl_kv_view *kv;
+    const fl_tensor *k, *v;
+    int64_t first_token, tokens, first_row;
+} kv_write;
+
+/* Tokens that are written together: their reads are one cache line's width of the tile apart. */
+#define TOGETHER 8
+
+static void write_keys(const float *const *from, int n, int head_dim, float *to)
+{
+    if (n == TOGETHER)
+        for (int c = 0; c < head_dim; c++)
+            for (int i = 0; i < TOGETHER; i++)
+                to[c * FL_TILE_KEYS + i] = from[i][c];
+    else
+        for (int c = 0; c < head_dim; c++)
+            for (int i = 0; i < n; i++)
+                to[c * FL_TILE_KEYS + i] = from[i][c];
+}
+
+/* Tiles first .. end-1, counted from the one that holds the first token. */
+static void write_tiles(void *context, int64_t first, int64_t end)
+{
+    const kv_write *w = context;
+    const fl_kv_shape *s = &w->kv->shape;
+    int64_t base = w->first_token / FL_TILE_KEYS;
+    int64_t token = fl_max64(w->first_token, (base + first) * FL_TILE_KEYS);
+    int64_t stop = fl_min64(w->first_token + w->tokens, (base + end) * FL_TILE_KEYS);
+    while (token < stop) {
+        int within = (int)(token % FL_PAGE_TOKENS), key = within % FL_TILE_KEYS;
+        int n = (int)fl_min64(fl_min64(TOGETHER, FL_TILE_KEYS - key), stop - token);
+        int64_t row = w->first_row + (token - w->first_token);
+        char *page = w->kv->page[token / FL_PAGE_TOKENS];
+        for (int h = 0; h < s->kv_heads; h++) {
+            const float *from[TOGETHER];
+            for (int i = 0; i < n; i++)
+                from[i] = fl_row(w->k, row + i) + (ptrdiff_t)h * s->head_dim;
+            void *keys = page + fl_kv_key_offset(s, h, within / FL_TILE_KEYS);
+            write_keys(from, n, s->head_dim, (float *)keys + key);
+            char *values = page + fl_kv_value_offset(s, h, within);
+            size_t row_bytes = (size_t)s->head_dim * sizeof(float);
+            for (int i = 0; i < n; i++)
+                memcpy(values + (size_t)i * row_bytes, fl_row(w->v, row + i) + (ptrdiff_t)h * s->head_dim, row_bytes);
+        }
+        token += n;
+    }
+}
+
+void fl_cpu_kv_write(fl_device *d, const fl_kv_view *kv, int64_t first_token, const fl_tensor *k, const fl_tensor *v,
+                     int64_t first_row, int64_t rows)
+{
+    if (rows <= 0) return;
+    kv_write w = {kv, k, v, first_token, rows, first_row};
+    int64_t tiles = (first_token + rows - 1) / FL_TILE_KEYS - first_token / FL_TILE_KEYS + 1;
+    int64_t elements = (int64_t)kv->shape.kv_heads * kv->shape.head_dim * 2;
+    fl_cpu_ranges(d, tiles, elements * fl_min64(rows, FL_TILE_KEYS), write_tiles, &w);
+}

@@ -1,0 +1,62 @@
+/* Kernels of attention: a block of query rows against one tile of 64 keys.
+ *
+ * Keys of a tile lie transposed, [head_dim][64]. A row sees keys first[r] <= j < last[r] of the tile (0 .. 64; last <=
+ * first: none); with first and last NULL every row sees all 64. What a row does not see may be anything, NaN included:
+ * it is computed beside and dropped, or not touched at all.
+ *
+ * Bits: a logit is one chain of fused multiply-adds over head_dim, begun at 0; a row's output one chain over its keys
+ * in order, begun at the rescaled output; exp has the same bits at every level, and the sum of a row runs in 16 lanes.
+ * So a row's result depends on its own query, range and keys only, and all levels agree to the bit. */
+#ifndef FL_KERNEL_ATTEND_H
+#define FL_KERNEL_ATTEND_H
+
+#include <stdint.h>
+
+#define FL_ATTEND_KEYS 64  /* keys of a tile */
+#define FL_ATTEND_LANES 16 /* lanes of a row's sum */
+#define FL_ATTEND_GROUP 6  /* rows of a register tile: a block of a multiple of it wastes nothing */
+
+/* Softmax so far of a block of rows (Milakov, Gimelshein 2018; Dao et al. 2022, FlashAttention). It begins with max
+ * -infinity, sum 0 and out 0. */
+typedef struct fl_attend_state {
+    int rows, head_dim;
+    const float *q; /* [rows][head_dim], times the scale of the logits */
+    float *max;     /* [rows] largest logit seen */
+    float *sum;     /* [rows][16]: lane i sums exp(logit - max) of keys i, i+16, i+32, i+48 of each tile */
+    float *out;     /* [rows][head_dim] sum of exp(logit - max) * value */
+} fl_attend_state;
+
+/* A block of query rows against a tile, backward. */
+typedef struct fl_attend_pair {
+    int rows, head_dim;
+    const float *q;    /* [rows][head_dim], times the scale of the logits */
+    const float *dout; /* [rows][head_dim] gradient of out */
+    const float *lse;  /* [rows] natural log of the sum of exp(logit), over all keys */
+    const float *mean; /* [rows] sum of out * dout: the mean of the gradients of the weights under the weights */
+    float *weight;     /* scratch [rows][64] */
+    float *dlogit;     /* [rows][dlogit_stride]: 64 gradients of the logits are written, 0 where a row does not see */
+    int dlogit_stride;
+    float *dk, *dv; /* [64][head_dim], accumulated */
+} fl_attend_pair;
+
+typedef struct fl_attend_kernels {
+    /* Take in one tile: k [head_dim][64], v [64][head_dim]. */
+    void (*forward)(const fl_attend_state *s, const float *k, const float *v, const uint8_t *first,
+                    const uint8_t *last);
+
+    /* weight = exp(logit - lse), dlogit = weight * (dout v^T - mean), dv += weight^T dout, dk += dlogit^T q.
+     * k and v are both [head_dim][64]. */
+    void (*backward)(const fl_attend_pair *p, const float *k, const float *v, const uint8_t *first,
+                     const uint8_t *last);
+
+    /* dq[rows][ldq] (+)= dlogit[rows][stride] k[keys][head_dim], chains over keys in order; k holds no NaN. */
+    void (*backward_query)(int rows, int head_dim, int keys, const float *dlogit, int dlogit_stride, const float *k,
+                           float *dq, int64_t ldq, int accumulate);
+} fl_attend_kernels;
+
+extern const fl_attend_kernels fl_attend_kernels_generic;
+#if defined(__x86_64__)
+extern const fl_attend_kernels fl_attend_kernels_avx2, fl_attend_kernels_avx512;
+#endif
+
+#endif

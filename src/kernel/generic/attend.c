@@ -1,0 +1,74 @@
+/* Attention in plain loops: what runs where there is no vector level, and the reference for those that exist. */
+#include "kernel/attend.h"
+
+#include <math.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "kernel/simd/exp.h"
+
+enum start { FROM_ZERO, FROM_C };
+
+static void product(int rows, int cols, int depth, const float *a, ptrdiff_t a_row, ptrdiff_t a_step, const float *b,
+                    ptrdiff_t ldb, float *c, ptrdiff_t ldc, enum start start)
+{
+    for (int r = 0; r < rows; r++) {
+        for (int i = 0; i < cols && start == FROM_ZERO; i++)
+            c[r * ldc + i] = 0;
+        for (int k = 0; k < depth; k++)
+            for (int i = 0; i < cols; i++)
+                c[r * ldc + i] = fmaf(a[r * a_row + k * a_step], b[k * ldb + i], c[r * ldc + i]);
+    }
+}
+
+static bool is_seen(const uint8_t *first, const uint8_t *last, int row, int key)
+{
+    return !first || (key >= first[row] && key < last[row]);
+}
+
+static bool softmax(int rows, float *s, float *max, float *sum, float *factor, const uint8_t *first,
+                    const uint8_t *last)
+{
+    bool any = false;
+    for (int r = 0; r < rows; r++) {
+        float *w = s + r * FL_ATTEND_KEYS, *lane = sum + r * FL_ATTEND_LANES, top = max[r];
+        for (int j = 0; j < FL_ATTEND_KEYS; j++)
+            if (is_seen(first, last, r, j) && w[j] > top) top = w[j];
+        /* Nothing seen yet: any finite number will do, since every weight is 0. */
+        float shift = top == -INFINITY ? 0 : top;
+        for (int j = 0; j < FL_ATTEND_KEYS; j++)
+            w[j] = is_seen(first, last, r, j) ? fl_exp_scalar(w[j] - shift) : 0;
+        factor[r] = fl_exp_scalar(max[r] - shift);
+        for (int i = 0; i < FL_ATTEND_LANES; i++)
+            lane[i] = fmaf(lane[i], factor[r], (w[i] + w[i + 16]) + (w[i + 32] + w[i + 48]));
+        max[r] = top;
+        any |= factor[r] != 1;
+    }
+    return any;
+}
+
+static void scale_row(float *x, int n, float factor)
+{
+    for (int i = 0; i < n; i++)
+        x[i] *= factor;
+}
+
+static void softmax_backward(int rows, float *w, float *dw, ptrdiff_t dw_stride, const float *lse, const float *mean,
+                             const uint8_t *first, const uint8_t *last)
+{
+    for (int r = 0; r < rows; r++)
+        for (int j = 0; j < FL_ATTEND_KEYS; j++) {
+            float *weight = &w[r * FL_ATTEND_KEYS + j], *gradient = &dw[r * dw_stride + j];
+            bool visible = is_seen(first, last, r, j);
+            *weight = visible ? fl_exp_scalar(*weight - lse[r]) : 0;
+            *gradient = visible ? *weight * (*gradient - mean[r]) : 0;
+        }
+}
+
+#include "kernel/attend_tile.h"
+
+const fl_attend_kernels fl_attend_kernels_generic = {
+    .forward = forward,
+    .backward = backward,
+    .backward_query = backward_query,
+};
