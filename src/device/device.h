@@ -50,6 +50,7 @@ typedef struct fl_attend_backward_args {
 } fl_attend_backward_args;
 
 /* The head: logits = x W^T (+ bias) for chosen rows, never all rows x vocabulary at once. Any output may be NULL. */
+#define FL_HEAD_MOST_VOCABULARY ((int64_t)1 << 23) /* the caller refuses more: one row of logits fits into scratch */
 typedef struct fl_head_args {
     const fl_tensor *x;       /* [rows, width] */
     fl_operand w;             /* [vocabulary, width] */
@@ -59,7 +60,7 @@ typedef struct fl_head_args {
     const int32_t *target;    /* [n], -1: none; NULL: none */
     float *nll;               /* [n] -log softmax(logits)[target]; 0 where there is no target */
     int32_t *argmax;          /* [n] lowest id among equals */
-    int32_t *rank;            /* [n] how many ids have a larger logit than the target */
+    int32_t *rank;            /* [n] how many ids have a larger logit than the target; -1 where there is none */
     float *logits;            /* [n, vocabulary], contiguous */
     /* Training: dx[row] = loss_weight[i] * d nll[i] / dx and dw += the same for W, in one sweep with the forward. */
     const float *loss_weight; /* [n]; NULL: forward only */

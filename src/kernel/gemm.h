@@ -1,7 +1,7 @@
 /* Kernels of the dense products c[m][n] = sum over k of a[m][k] * b[n][k].
  *
- * b lies in panels of `nr` columns: panel p holds b(p*nr .. p*nr+nr-1, k) as [k][nr], zeros past the last column. The
- * storage type is kept. a is either read in place (few rows) or packed as tiles [k][rows], rows <= mr.
+ * b lies in panels of 32 columns at every level: panel p holds b(32p .. 32p+31, k) as [k][32], zeros past the last
+ * column. The storage type is kept. a is either read in place (few rows) or packed as tiles [k][rows], rows <= mr.
  *
  * Bits: each element of c is one chain of fp32 fused multiply-adds in increasing k, begun at 0 or at the old c. Stored
  * values convert to fp32 exactly. So all levels, `tile` and `row_panels`, and any cut of k into blocks agree to the
@@ -25,30 +25,29 @@ typedef struct fl_gemm_out {
     const float *bias;
 } fl_gemm_out;
 
-#define FL_GEMM_MAX_MR 16 /* no level has a taller register tile, */
-#define FL_GEMM_MAX_NR 32 /* or a wider one */
-#define FL_GEMM_SLACK 16
+#define FL_GEMM_PANEL 32
+#define FL_GEMM_SLACK 16 /* values that pack may write past the end of a tile */
 #define FL_SOFTMAX_LANES 16
 
 typedef struct fl_gemm_kernels {
-    int mr, nr;          /* register tile */
+    int mr;              /* rows of the register tile */
     int64_t kc;          /* values of k for which a panel of b stays in the first-level cache */
-    int64_t mc;          /* rows of a whose kc values stay in the second-level cache; a multiple of mr */
+    int64_t mc;          /* rows of a whose kc values stay in the second-level cache */
     int row_panels_rows; /* the most rows row_panels takes */
 
-    /* Rows 0 .. rows-1 (1 <= rows <= mr) of c for one panel: a is [k][rows], b [k][nr]; cols <= nr. */
+    /* Rows 0 .. rows-1 (1 <= rows <= mr) of c for one panel: a is [k][rows], b [k][32]; cols <= 32. */
     void (*tile)(int rows, int64_t k, const float *a, const float *b, const fl_gemm_out *out);
 
     /* Few rows against many panels, read from the storage type: a(i, k) at a[i*lda + k], panel p at
-     * b + p*panel_elements values; ceil(cols / nr) panels. */
+     * b + p*panel_elements values; ceil(cols / 32) panels. */
     void (*row_panels[FL_GEMM_TYPES])(int rows, int64_t k, const float *a, int64_t lda, const void *b,
                                       int64_t panel_elements, const fl_gemm_out *out);
 
-    /* Rows of a panel to fp32: n = k*nr values. */
+    /* Rows of a panel to fp32: n = 32k values. */
     void (*unpack[FL_GEMM_TYPES])(const void *from, float *to, int64_t n);
 
     /* out[k][width] = a(i, k) at a[i*row_stride + k*col_stride] for i < rows, 0 from rows to width. Makes tiles of a
-     * (width == rows) and panels of b (width == nr). Writes up to FL_GEMM_SLACK values past the end. */
+     * (width == rows <= mr) and panels of b (width == 32). A tile's end is passed by up to FL_GEMM_SLACK values. */
     void (*pack)(int rows, int width, int64_t k, const float *a, int64_t row_stride, int64_t col_stride, float *out);
 
     /* The softmax of the head, each over n values, n < 2^31. The sum's bits depend on x alone, not on the level. */

@@ -5,7 +5,6 @@
 #include "kernel/simd/exp.h"
 
 #define MR 4
-#define NR 8
 #define ROWS 4
 
 static float value(fl_gemm_type type, const void *from, int64_t index)
@@ -38,7 +37,8 @@ static void product(fl_gemm_type type, int rows, int64_t k, const float *a, int6
             float *c = out->c + i * out->ldc + j;
             float sum = out->accumulate ? *c : 0.0f;
             for (int64_t l = 0; l < k; l++)
-                sum = __builtin_fmaf(a[i * row_stride + l * col_stride], value(type, b, first + l * NR + j), sum);
+                sum = __builtin_fmaf(a[i * row_stride + l * col_stride], value(type, b, first + l * FL_GEMM_PANEL + j),
+                                     sum);
             *c = out->bias ? sum + out->bias[j] : sum;
         }
     }
@@ -52,12 +52,12 @@ static void tile(int rows, int64_t k, const float *a, const float *b, const fl_g
 static void row_panels(fl_gemm_type type, int rows, int64_t k, const float *a, int64_t lda, const void *b,
                        int64_t panel_elements, const fl_gemm_out *out)
 {
-    for (int64_t first = 0; first < out->cols; first += NR) {
+    for (int64_t first = 0; first < out->cols; first += FL_GEMM_PANEL) {
         fl_gemm_out part = *out;
         part.c += first;
-        part.cols = out->cols - first < NR ? out->cols - first : NR;
+        part.cols = out->cols - first < FL_GEMM_PANEL ? out->cols - first : FL_GEMM_PANEL;
         if (part.bias) part.bias += first;
-        product(type, rows, k, a, lda, 1, b, first / NR * panel_elements, &part);
+        product(type, rows, k, a, lda, 1, b, first / FL_GEMM_PANEL * panel_elements, &part);
     }
 }
 
@@ -113,7 +113,6 @@ static void exp_lanes(const float *x, float shift, float *out)
 
 const fl_gemm_kernels fl_gemm_kernels_generic = {
     .mr = MR,
-    .nr = NR,
     .kc = 256,
     .mc = 64,
     .row_panels_rows = ROWS,

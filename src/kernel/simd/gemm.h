@@ -5,19 +5,18 @@
 
 #if defined(__AVX512F__)
 #define MR 12  /* 24 of the 32 registers hold sums; 14 gains nothing and spills */
-#define ROWS 8 /* the most rows of row_panels, */
-#define PANELS(rows) ((rows) <= 2 ? 4 : (rows) <= 4 ? 2 : 1) /* and how many panels it reads at once for so many rows  \
-                                                              */
+#define ROWS 8 /* the most rows of row_panels, and for each number of rows the vectors of columns it reads at once: */
+#define ROW_VECTORS(rows) ((rows) <= 2 ? 8 : (rows) <= 4 ? 4 : 2)
 #define KC 256
-#define MC 240
+#define MC 336
 #else
 #define MR 6
-#define ROWS 6
-#define PANELS(rows) ((rows) == 1 ? 4 : (rows) == 2 ? 2 : 1)
-#define KC 320
+#define ROWS 3
+#define ROW_VECTORS(rows) ((rows) == 1 ? 8 : 4)
+#define KC 160
 #define MC 240
 #endif
-#define NR (2 * FL_LANES)
+#define TILE_COLS (2 * FL_LANES)
 
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 32")
@@ -112,7 +111,7 @@ INLINE void tile_of(const int rows, int64_t k, const float *a, const float *b, c
             sum[2 * i + 1] = fl_vec_fma(x, b1, sum[2 * i + 1]);
         }
         a += rows;
-        b += NR;
+        b += FL_GEMM_PANEL;
     }
     store_sums(sum, rows, 2, out);
 }
@@ -125,44 +124,50 @@ INLINE void tile_of(const int rows, int64_t k, const float *a, const float *b, c
     }
 typedef void (*tile_fn)(int64_t k, const float *a, const float *b, const fl_gemm_out *out);
 
-/* `panels` panels at once: with one row a single panel's sums would wait for each other. */
-INLINE void panels_of(const fl_gemm_type type, const int rows, const int panels, int64_t k, const float *a, int64_t lda,
-                      const void *b, int64_t panel_elements, const fl_gemm_out *out)
+/* `vectors` vectors of columns at once, from one panel or from several: with one row, the sums of a single vector would
+ * wait for each other. */
+INLINE void columns_of(const fl_gemm_type type, const int rows, const int vectors, int64_t k, const float *a,
+                       int64_t lda, const void *b, int64_t panel_elements, const fl_gemm_out *out)
 {
-    fl_vec sum[2 * ROWS + 16], value[8];
-    load_sums(sum, rows, 2 * panels, out);
+    fl_vec sum[ROWS * 8], value[8];
+    load_sums(sum, rows, vectors, out);
     for (int64_t l = 0; l < k; l++) {
         UNROLL
-        for (int j = 0; j < 2 * panels; j++)
-            value[j] = load_value(type, b, (j / 2) * panel_elements + l * NR + (j % 2) * FL_LANES);
+        for (int j = 0; j < vectors; j++) {
+            int col = j * FL_LANES;
+            value[j] =
+                load_value(type, b, col / FL_GEMM_PANEL * panel_elements + l * FL_GEMM_PANEL + col % FL_GEMM_PANEL);
+        }
         UNROLL
         for (int i = 0; i < rows; i++) {
             fl_vec x = fl_vec_set(a[i * lda + l]);
             UNROLL
-            for (int j = 0; j < 2 * panels; j++)
-                sum[i * 2 * panels + j] = fl_vec_fma(x, value[j], sum[i * 2 * panels + j]);
+            for (int j = 0; j < vectors; j++)
+                sum[i * vectors + j] = fl_vec_fma(x, value[j], sum[i * vectors + j]);
         }
     }
-    store_sums(sum, rows, 2 * panels, out);
+    store_sums(sum, rows, vectors, out);
 }
 
 INLINE void row_panels_of(const fl_gemm_type type, const int rows, int64_t k, const float *a, int64_t lda,
                           const void *b, int64_t panel_elements, const fl_gemm_out *out)
 {
-    const int panels = PANELS(rows);
+    const int vectors = ROW_VECTORS(rows), panel_vectors = FL_GEMM_PANEL / FL_LANES;
     const int64_t value_bytes = type == FL_GEMM_F32 ? 4 : 2;
     fl_gemm_out part = *out;
     const char *panel = b;
     while (part.cols > 0) {
-        int step = part.cols >= panels * NR ? panels : 1;
-        if (step == panels)
-            panels_of(type, rows, panels, k, a, lda, panel, panel_elements, &part);
-        else
-            panels_of(type, rows, 1, k, a, lda, panel, panel_elements, &part);
-        panel += step * panel_elements * value_bytes;
-        part.c += step * NR;
-        part.cols -= step * NR;
-        if (part.bias) part.bias += step * NR;
+        int step = FL_GEMM_PANEL;
+        if (part.cols >= vectors * FL_LANES) {
+            step = vectors * FL_LANES;
+            columns_of(type, rows, vectors, k, a, lda, panel, panel_elements, &part);
+        } else {
+            columns_of(type, rows, panel_vectors, k, a, lda, panel, panel_elements, &part);
+        }
+        panel += step / FL_GEMM_PANEL * panel_elements * value_bytes;
+        part.c += step;
+        part.cols -= step;
+        if (part.bias) part.bias += step;
     }
 }
 
@@ -177,10 +182,8 @@ typedef void (*row_panels_fn)(int64_t k, const float *a, int64_t lda, const void
 
 INLINE void unpack_of(const fl_gemm_type type, const void *from, float *to, int64_t n)
 {
-    for (int64_t i = 0; i < n; i += NR) {
+    for (int64_t i = 0; i < n; i += FL_LANES)
         fl_vec_store(to + i, load_value(type, from, i));
-        fl_vec_store(to + i + FL_LANES, load_value(type, from, i + FL_LANES));
-    }
 }
 
 static void unpack_F32(const void *from, float *to, int64_t n)
@@ -343,35 +346,39 @@ static void tile(int rows, int64_t k, const float *a, const float *b, const fl_g
         tile_12,
 #endif
     };
-    of_height[rows - 1](k, a, b, out);
+    fl_gemm_out part = *out;
+    for (int first = 0; first < FL_GEMM_PANEL && part.cols > 0; first += TILE_COLS) {
+        of_height[rows - 1](k, a, b + first, &part);
+        part.c += TILE_COLS;
+        part.cols -= TILE_COLS;
+        if (part.bias) part.bias += TILE_COLS;
+    }
 }
 
-#define ROW_PANELS_TO_6(type)                                                                                          \
-    ROW_PANELS_OF(type, 1)                                                                                             \
-    ROW_PANELS_OF(type, 2)                                                                                             \
-    ROW_PANELS_OF(type, 3)                                                                                             \
+#if ROWS == 8
+#define ROW_PANELS_FROM_4(type)                                                                                        \
     ROW_PANELS_OF(type, 4)                                                                                             \
     ROW_PANELS_OF(type, 5)                                                                                             \
-    ROW_PANELS_OF(type, 6)
-#if ROWS == 8
-#define ROW_PANELS_FROM_7(type)                                                                                        \
+    ROW_PANELS_OF(type, 6)                                                                                             \
     ROW_PANELS_OF(type, 7)                                                                                             \
     ROW_PANELS_OF(type, 8)
-#define ROW_PANELS_LIST_FROM_7(type) row_panels_##type##_7, row_panels_##type##_8,
+#define ROW_PANELS_NAMES_FROM_4(type)                                                                                  \
+    row_panels_##type##_4, row_panels_##type##_5, row_panels_##type##_6, row_panels_##type##_7, row_panels_##type##_8,
 #else
-#define ROW_PANELS_FROM_7(type)
-#define ROW_PANELS_LIST_FROM_7(type)
+#define ROW_PANELS_FROM_4(type)
+#define ROW_PANELS_NAMES_FROM_4(type)
 #endif
 
 #define ROW_PANELS(type)                                                                                               \
-    ROW_PANELS_TO_6(type)                                                                                              \
-    ROW_PANELS_FROM_7(type)                                                                                            \
+    ROW_PANELS_OF(type, 1)                                                                                             \
+    ROW_PANELS_OF(type, 2)                                                                                             \
+    ROW_PANELS_OF(type, 3)                                                                                             \
+    ROW_PANELS_FROM_4(type)                                                                                            \
     static void row_panels_##type(int rows, int64_t k, const float *a, int64_t lda, const void *b,                     \
                                   int64_t panel_elements, const fl_gemm_out *out)                                      \
     {                                                                                                                  \
-        static const row_panels_fn of_height[ROWS] = {                                                                 \
-            row_panels_##type##_1, row_panels_##type##_2, row_panels_##type##_3,       row_panels_##type##_4,          \
-            row_panels_##type##_5, row_panels_##type##_6, ROW_PANELS_LIST_FROM_7(type)};                               \
+        static const row_panels_fn of_height[ROWS] = {row_panels_##type##_1, row_panels_##type##_2,                    \
+                                                      row_panels_##type##_3, ROW_PANELS_NAMES_FROM_4(type)};           \
         of_height[rows - 1](k, a, lda, b, panel_elements, out);                                                        \
     }
 
@@ -381,7 +388,6 @@ ROW_PANELS(BF16)
 
 const fl_gemm_kernels FL_GEMM_TABLE = {
     .mr = MR,
-    .nr = NR,
     .kc = KC,
     .mc = MC,
     .row_panels_rows = ROWS,

@@ -1,0 +1,34 @@
+/* The dense product that linear, matmul and head share: c(m, n) (+)= sum over k of a(m, k) * b(n, k) (+ bias). */
+#ifndef FL_DEVICE_CPU_PRODUCT_H
+#define FL_DEVICE_CPU_PRODUCT_H
+
+#include "device/cpu/cpu.h"
+#include "kernel/gemm.h"
+
+/* b in panels of 32 columns, as kernel/gemm.h says. F16 and BF16 weights stay so; every other type becomes F32. */
+struct fl_packed {
+    fl_gemm_type type;
+    int64_t rows, cols; /* as in fl_stored */
+    void *data;
+};
+
+typedef struct fl_product {
+    int64_t m, n, k;
+    const float *a; /* a(i, l) at a[i*a_row + l*a_col] */
+    int64_t a_row, a_col;
+    fl_operand b;      /* [n, k] */
+    const float *bias; /* [n] or NULL; added to the finished sums, also when accumulating */
+    float *c;          /* [m, n] */
+    int64_t ldc;
+    bool accumulate;
+} fl_product;
+
+/* Uses scratch slots 0 and 1 of each thread and, when b is not packed, shared slot 0. */
+void fl_cpu_product(fl_device *d, const fl_product *p);
+
+/* The part of b that begins at column `first` and value k0: `kc` values of one panel, as F32 [kc][32]. `spare` has room
+ * for 32*kc floats. Block types need k0 and kc at multiples of the block, or kc to reach the end. */
+void fl_cpu_pack_panel(const fl_gemm_kernels *kernels, const fl_stored *b, int64_t first, int64_t k0, int64_t kc,
+                       float *spare, float *out);
+
+#endif
