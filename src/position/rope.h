@@ -9,7 +9,7 @@ typedef enum fl_rope_kind {
     FL_ROPE_PLAIN,    /* base^(-2i/d); a changed base is this kind with that base */
     FL_ROPE_LINEAR,   /* Position Interpolation: plain / factor */
     FL_ROPE_NTK,      /* base * factor^(d/(d-2)) */
-    FL_ROPE_DYNAMIC,  /* NTK with the factor of the current length */
+    FL_ROPE_DYNAMIC,  /* NTK with the factor of the current length over original_window */
     FL_ROPE_YARN,     /* the ramp of the published code, in the pair index */
     FL_ROPE_LLAMA3,
     FL_ROPE_LONGROPE, /* given divisors: short ones up to the original window, long ones beyond */
@@ -53,7 +53,8 @@ fl_status fl_rope_frequencies(const fl_rope_spec *spec, int64_t length, double *
 /* True when keys rotated for one length are wrong for another (dynamic, longrope). */
 bool fl_rope_depends_on_length(const fl_rope_spec *spec);
 
-/* The window the scaled schedule is meant for: factor * original_window for scaled kinds, else window. */
+/* The window the scaled schedule is meant for: factor * original_window for scaled kinds, else window. Llama3's factor
+ * is not that ratio (8 and 32 for windows 16 times longer), so there a longer claim in window counts. */
 int64_t fl_rope_scaled_window(const fl_rope_spec *spec);
 
 /* cos and sin tables [rows, pairs] in fp32 for the given positions (NULL: first, first+1, ...), angle reduced modulo
