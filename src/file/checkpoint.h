@@ -1,27 +1,19 @@
 /* An opened model file of any format: config, named tensors under Hugging Face names, tokenizer location.
- * Tensors point into mapped files; nothing is copied. Every range has been checked against its file. */
+ * Tensors point into mapped files; only what a file stores off its alignment or as int8 groups is copied. Every range
+ * has been checked against its file. */
 #ifndef FL_FILE_CHECKPOINT_H
 #define FL_FILE_CHECKPOINT_H
 
 #include "file/config.h"
+#include "file/file_tensor.h"
 #include "tensor/tensor.h"
-
-#define FL_MAX_RANK 4
-
-typedef struct fl_file_tensor {
-    const char *name; /* "model.layers.0.self_attn.q_proj.weight" whatever the format */
-    fl_dtype type;
-    int rank;
-    int64_t dim[FL_MAX_RANK];
-    const void *data;
-} fl_file_tensor;
 
 typedef enum fl_format { FL_FORMAT_HF, FL_FORMAT_LLAMA2C } fl_format;
 
 typedef struct fl_checkpoint fl_checkpoint;
 
-/* path: a Hugging Face folder, a .safetensors file inside one, or a llama2.c .bin (version 0 or 1). The format is told
- * by content, not by name. Errors name file, key and value. */
+/* path: a Hugging Face folder, a .safetensors file inside one, or a llama2.c .bin (version 0, 1 or 2). The format is
+ * told by content, not by name. Errors name file, key and value. */
 fl_status fl_checkpoint_open(fl_checkpoint **out, const char *path);
 void fl_checkpoint_close(fl_checkpoint *c);
 
@@ -35,5 +27,6 @@ const fl_file_tensor *fl_checkpoint_find(const fl_checkpoint *c, const char *nam
  * tokenizer.bin or tok*.bin in the same folder when there is exactly one), or NULL. */
 const char *fl_checkpoint_tokenizer(const fl_checkpoint *c);
 const char *fl_checkpoint_path(const fl_checkpoint *c);
+const char *fl_checkpoint_folder(const fl_checkpoint *c); /* the folder that holds the model's files */
 
 #endif

@@ -1,0 +1,205 @@
+#include "file/hf_config.h"
+
+#include <string.h>
+
+#include "file/rope_config.h"
+
+/* Bounds no model comes near; products of two of them fit 64 bits. */
+#define MOST_VOCAB (1 << 28)
+#define MOST_WIDTH (1 << 24)
+#define MOST_LAYERS (1 << 16)
+#define MOST_HEADS (1 << 16)
+
+/* ---- ids of special tokens ---------------------------------------------------------------------------------- */
+
+/* -1 and null mean "none". fallback is the family's default, dropped where the vocabulary is too small for it. */
+static fl_status read_token(const fl_json_at *at, const char *key, int64_t vocab, int64_t fallback, int32_t *out)
+{
+    int64_t id = !json_object_get(at->object, key) && fallback < vocab ? fallback : -1;
+    FL_TRY(fl_json_int(at, key, -1, vocab - 1, &id, NULL));
+    *out = (int32_t)id;
+    return FL_OK;
+}
+
+/* One id or a list of them. */
+static fl_status read_eos(const fl_json_at *at, int64_t fallback, fl_config *c)
+{
+    static const char key[] = "eos_token_id";
+    const json_t *value = json_object_get(at->object, key);
+    if (!json_is_array(value)) {
+        int32_t id;
+        FL_TRY(read_token(at, key, c->vocab, fallback, &id));
+        c->eos_count = id >= 0;
+        c->eos[0] = id;
+        return FL_OK;
+    }
+    size_t count = json_array_size(value);
+    if (count > FL_MAX_EOS) {
+        char why[64];
+        snprintf(why, sizeof why, "%zu ids; at most %d are supported", count, FL_MAX_EOS);
+        return fl_json_fail(FL_ERR_UNSUPPORTED, at, key, why);
+    }
+    int32_t eos[FL_MAX_EOS];
+    for (size_t i = 0; i < count; i++) {
+        const json_t *id = json_array_get(value, i);
+        if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= c->vocab)
+            return fl_json_fail(FL_ERR_FORMAT, at, key, "holds something other than ids of the vocabulary");
+        eos[i] = (int32_t)json_integer_value(id);
+    }
+    memcpy(c->eos, eos, count * sizeof *eos);
+    c->eos_count = (int)count;
+    return FL_OK;
+}
+
+static fl_status read_tokens(const fl_json_at *at, int64_t bos, int64_t eos, fl_config *c)
+{
+    FL_TRY(read_token(at, "bos_token_id", c->vocab, bos, &c->bos));
+    FL_TRY(read_eos(at, eos, c));
+    /* Padding is never fed to a model here, and many files name an id that their vocabulary lacks. */
+    int64_t pad = -1;
+    FL_TRY(fl_json_int(at, "pad_token_id", INT32_MIN, INT32_MAX, &pad, NULL));
+    c->pad = pad >= 0 && pad < c->vocab ? (int32_t)pad : -1;
+    return FL_OK;
+}
+
+fl_status fl_hf_generation_read(fl_config *config, const json_t *root, const char *file)
+{
+    fl_json_at at = {root, file, ""};
+    const json_t *value = json_object_get(root, "eos_token_id");
+    return value && !json_is_null(value) ? read_eos(&at, -1, config) : FL_OK;
+}
+
+/* ---- families ----------------------------------------------------------------------------------------------- */
+
+static fl_status need_int(const fl_json_at *at, const char *key, int64_t max, int64_t *out)
+{
+    FL_TRY(fl_json_need(at, key));
+    return fl_json_int(at, key, 1, max, out, NULL);
+}
+
+static fl_status read_eps(const fl_json_at *at, const char *key, double fallback, double *out)
+{
+    *out = fallback;
+    FL_TRY(fl_json_real(at, key, out, NULL));
+    if (!(*out > 0 && *out < 1)) return fl_json_fail(FL_ERR_FORMAT, at, key, "must be above 0 and below 1");
+    return FL_OK;
+}
+
+/* Keys that change what the model computes and must therefore have their usual value. */
+static fl_status need_bool(const fl_json_at *at, const char *key, bool usual)
+{
+    bool value = usual;
+    FL_TRY(fl_json_bool(at, key, &value));
+    if (value != usual) return fl_json_fail(FL_ERR_UNSUPPORTED, at, key, "this variant is not supported");
+    return FL_OK;
+}
+
+static fl_status read_llama(const fl_json_at *at, fl_config *c)
+{
+    const char *activation = "silu";
+    FL_TRY(need_int(at, "vocab_size", MOST_VOCAB, &c->vocab));
+    FL_TRY(need_int(at, "hidden_size", MOST_WIDTH, &c->width));
+    FL_TRY(need_int(at, "intermediate_size", MOST_WIDTH, &c->ffn));
+    FL_TRY(need_int(at, "num_hidden_layers", MOST_LAYERS, &c->layers));
+    FL_TRY(need_int(at, "num_attention_heads", MOST_HEADS, &c->heads));
+    c->kv_heads = c->heads;
+    FL_TRY(fl_json_int(at, "num_key_value_heads", 1, c->heads, &c->kv_heads, NULL));
+    if (c->heads % c->kv_heads)
+        return fl_json_fail(FL_ERR_FORMAT, at, "num_key_value_heads", "does not divide num_attention_heads");
+
+    bool given;
+    FL_TRY(fl_json_int(at, "head_dim", 1, MOST_WIDTH, &c->head_dim, &given));
+    if (!given) {
+        if (c->width % c->heads)
+            return fl_json_fail(FL_ERR_FORMAT, at, "num_attention_heads",
+                                "does not divide hidden_size, and there is no head_dim");
+        c->head_dim = c->width / c->heads;
+    }
+    c->window = 2048;
+    FL_TRY(fl_json_int(at, "max_position_embeddings", 1, INT32_MAX, &c->window, NULL));
+    FL_TRY(read_eps(at, "rms_norm_eps", 1e-6, &c->norm_eps));
+    FL_TRY(fl_json_string(at, "hidden_act", &activation));
+    if (strcmp(activation, "silu") && strcmp(activation, "swish"))
+        return fl_json_fail(FL_ERR_UNSUPPORTED, at, "hidden_act", "llama models are computed with silu only");
+    c->activation = FL_ACT_SILU;
+    FL_TRY(fl_json_bool(at, "tie_word_embeddings", &c->tied_head));
+    FL_TRY(fl_json_bool(at, "attention_bias", &c->attention_bias));
+    FL_TRY(fl_json_bool(at, "mlp_bias", &c->mlp_bias));
+    const json_t *sliding = json_object_get(at->object, "sliding_window");
+    if (sliding && !json_is_null(sliding))
+        return fl_json_fail(FL_ERR_UNSUPPORTED, at, "sliding_window", "llama models have none; set it to null");
+    c->rotary = true;
+    FL_TRY(fl_rope_config_read(&c->rope, at->object, at->file, c->head_dim, c->window));
+    return read_tokens(at, 1, 2, c);
+}
+
+static fl_status read_gpt2(const fl_json_at *at, fl_config *c)
+{
+    const char *activation = "gelu_new";
+    FL_TRY(need_int(at, "vocab_size", MOST_VOCAB, &c->vocab));
+    FL_TRY(need_int(at, "n_embd", MOST_WIDTH, &c->width));
+    FL_TRY(need_int(at, "n_layer", MOST_LAYERS, &c->layers));
+    FL_TRY(need_int(at, "n_head", MOST_HEADS, &c->heads));
+    c->kv_heads = c->heads;
+    if (c->width % c->heads) return fl_json_fail(FL_ERR_FORMAT, at, "n_head", "does not divide n_embd");
+    c->head_dim = c->width / c->heads;
+    c->ffn = 4 * c->width;
+    FL_TRY(fl_json_int(at, "n_inner", 1, MOST_WIDTH, &c->ffn, NULL));
+    c->window = 1024;
+    FL_TRY(fl_json_int(at, "n_positions", 1, MOST_WIDTH, &c->window, NULL));
+    FL_TRY(read_eps(at, "layer_norm_epsilon", 1e-5, &c->norm_eps));
+    FL_TRY(fl_json_string(at, "activation_function", &activation));
+    if (!strcmp(activation, "gelu_new") || !strcmp(activation, "gelu_pytorch_tanh"))
+        c->activation = FL_ACT_GELU_TANH;
+    else if (!strcmp(activation, "gelu"))
+        c->activation = FL_ACT_GELU_ERF;
+    else
+        return fl_json_fail(FL_ERR_UNSUPPORTED, at, "activation_function",
+                            "gpt2 models are computed with gelu_new, gelu_pytorch_tanh or gelu");
+    c->tied_head = true;
+    FL_TRY(fl_json_bool(at, "tie_word_embeddings", &c->tied_head));
+    c->attention_bias = c->mlp_bias = true;
+    FL_TRY(need_bool(at, "scale_attn_weights", true));
+    FL_TRY(need_bool(at, "scale_attn_by_inverse_layer_idx", false));
+    FL_TRY(need_bool(at, "add_cross_attention", false));
+    return read_tokens(at, 50256, 50256, c);
+}
+
+static const struct {
+    const char *model_type, *architecture;
+    fl_status (*read)(const fl_json_at *at, fl_config *c);
+} families[] = {
+    {"llama", "LlamaForCausalLM", read_llama},
+    {"gpt2", "GPT2LMHeadModel", read_gpt2},
+};
+
+#define SUPPORTED "supported are llama (LlamaForCausalLM) and gpt2 (GPT2LMHeadModel)"
+
+fl_status fl_hf_config_read(fl_config *out, const json_t *root, const char *file)
+{
+    fl_json_at at = {root, file, ""};
+    fl_config c = {.pad = -1, .bos = -1};
+    const char *type = NULL;
+    FL_TRY(fl_json_need(&at, "model_type"));
+    FL_TRY(fl_json_string(&at, "model_type", &type));
+    size_t f = 0;
+    while (f < sizeof families / sizeof *families && strcmp(type, families[f].model_type))
+        f++;
+    if (f == sizeof families / sizeof *families)
+        return fl_json_fail(FL_ERR_UNSUPPORTED, &at, "model_type", "unknown family; " SUPPORTED);
+
+    const json_t *architectures = json_object_get(root, "architectures");
+    if (architectures && !json_is_null(architectures)) {
+        const char *first = json_string_value(json_array_get(architectures, 0));
+        if (!first || strcmp(first, families[f].architecture))
+            return fl_json_fail(FL_ERR_UNSUPPORTED, &at, "architectures", SUPPORTED);
+    }
+    const json_t *quantized = json_object_get(root, "quantization_config");
+    if (quantized && !json_is_null(quantized))
+        return fl_json_fail(FL_ERR_UNSUPPORTED, &at, "quantization_config",
+                            "quantised weights are not read; use the unquantised model");
+    snprintf(c.family, sizeof c.family, "%s", type);
+    FL_TRY(families[f].read(&at, &c));
+    *out = c;
+    return FL_OK;
+}

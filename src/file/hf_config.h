@@ -1,0 +1,20 @@
+/* config.json and generation_config.json of a Hugging Face folder, to and from fl_config. */
+#ifndef FL_FILE_HF_CONFIG_H
+#define FL_FILE_HF_CONFIG_H
+
+#include "file/config.h"
+#include "file/json.h"
+
+/* root: config.json; file: its name for messages. Families: llama (LlamaForCausalLM), gpt2 (GPT2LMHeadModel). A key
+ * that is absent takes the default of transformers; sizes have none and are required. stored_type is left to whoever
+ * sees the tensors. FL_ERR_UNSUPPORTED: another family, or a variant of these that computes something else. */
+fl_status fl_hf_config_read(fl_config *out, const json_t *root, const char *file);
+
+/* generation_config.json overrides the end-of-text ids. */
+fl_status fl_hf_generation_read(fl_config *config, const json_t *root, const char *file);
+
+/* New objects that transformers 4 and 5 read back to the same config; json_decref. type: of the weights beside it. */
+fl_status fl_hf_config_write(json_t **out, const fl_config *config, fl_dtype type);
+fl_status fl_hf_generation_write(json_t **out, const fl_config *config);
+
+#endif
