@@ -81,6 +81,11 @@ static inline void fill(fl_rng *rng, fl_tensor *t)
             fl_row(t, r)[c] = (float)fl_rng_normal(rng);
 }
 
+static inline void assert_near(double got, double exact, double tolerance)
+{
+    if (!(fabs(got - exact) <= tolerance)) fail_msg("%.9g is not %.9g within %g", got, exact, tolerance);
+}
+
 static inline int64_t below(fl_rng *rng, int64_t bound)
 {
     return (int64_t)fl_rng_below(rng, (uint64_t)bound);
