@@ -154,7 +154,7 @@ static void test_real_checkpoints(void **state)
     check_record(GOLDEN "stories260K/logits.txt", GOLDEN "stories260K/text.i32.bin",
                  FL_TEST_DATA "/models/stories260K_v1.bin");
     check_record(GOLDEN "aidreams260K/logits.txt", GOLDEN "aidreams260K/text.i32.bin",
-                 FL_TEST_DATA "/models/aidreams260K.bin");
+                 FL_TEST_DATA "/models/aidreams260K/aidreams260K.bin");
 }
 
 int main(void)
