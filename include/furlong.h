@@ -143,25 +143,39 @@ typedef struct fl_tokenizer fl_tokenizer;
 FL_API fl_status fl_tokenizer_load(fl_tokenizer **out, const char *path, const fl_model *model);
 FL_API void fl_tokenizer_close(fl_tokenizer *tokenizer);
 
+/* Ids of text (length bytes of any content). add_special: BOS and EOS as the tokenizer's file asks for; parse_special:
+ * spellings of special tokens in the text become those tokens. *count receives how many ids there are; ids is filled
+ * only if capacity is at least that, so a call with capacity 0 asks for the size. */
+FL_API fl_status fl_tokenize(const fl_tokenizer *tokenizer, const char *text, size_t length, bool add_special,
+                             bool parse_special, int32_t *ids, int64_t capacity, int64_t *count);
+
+/* Text of ids, not zero-terminated; sizes as above, in bytes. Special tokens are left out unless show_special. */
+FL_API fl_status fl_detokenize(const fl_tokenizer *tokenizer, const int32_t *ids, int64_t count, bool show_special,
+                               char *text, size_t capacity, size_t *length);
+
 /* ---- session ------------------------------------------------------------------------------------------------ */
 
-/* A model reading one text: its memory of the tokens read so far. One thread at a time, except fl_session_cancel. */
+/* A model reading one text: its memory of the tokens read so far. One thread at a time, except fl_session_cancel.
+ * Sessions of several threads may share a model and an engine; their passes through the model take turns. What a
+ * session computes depends on the tokens and options alone, to the bit: not on chunks, threads or other sessions. */
 typedef struct fl_session fl_session;
 
 /* What to do when a text would pass the window. Nothing is ever dropped unless a policy other than ERROR is named. */
 typedef enum fl_overflow {
     FL_OVERFLOW_ERROR,  /* FL_ERR_WINDOW with both numbers; the session is unchanged */
-    FL_OVERFLOW_EXTEND  /* read on past the window with the positions as they are (extrapolation) */
+    FL_OVERFLOW_EXTEND  /* read on past the context with the positions as they are (extrapolation); refused for models
+                           with learned positions, which have none to go on with */
 } fl_overflow;
 
 typedef struct fl_session_options {
     size_t size;            /* sizeof(fl_session_options) */
-    int64_t context;        /* most tokens the session may hold; 0: the model's window */
+    int64_t context;        /* most tokens the session may hold; 0: the model's window. A larger one is taken at the
+                               caller's word; the engine's log warns when positions pass the model's window */
     int64_t chunk;          /* tokens computed at once while reading; 0: 512 */
     fl_overflow overflow;
-    int64_t sliding_window; /* attend to this many last tokens only; 0: as the model says */
-    int64_t sinks;          /* with a sliding window: first tokens that stay visible */
-    fl_progress_fn progress;
+    int64_t sliding_window; /* a token sees itself and the window-1 before it; 0: as the model says */
+    int64_t sinks;          /* with a sliding window: first tokens that stay visible. Positions and memory grow on */
+    fl_progress_fn progress; /* stage "prefill", in tokens; reads of more than one token report */
     void *progress_user;
 } fl_session_options;
 
@@ -170,35 +184,44 @@ typedef struct fl_session_options {
 FL_API fl_status fl_session_create(fl_session **out, const fl_model *model, const fl_session_options *options);
 FL_API void fl_session_destroy(fl_session *session);
 
-/* Read count ids after those read before. On failure or cancellation the tokens of completed chunks stay, the rest is
- * as if it had never been read; fl_session_tokens tells how many there are. */
+/* Read count ids after those read before. Ids and room are checked before anything is read. On a later failure or on
+ * cancellation the tokens of completed chunks stay, the rest is as if it had never been read; fl_session_tokens tells
+ * how many there are. */
 FL_API fl_status fl_session_read(fl_session *session, const int32_t *ids, int64_t count);
 
-/* Logits after the last token read, [vocab], valid until the next read; NULL before the first. */
+/* Logits after the last token read, [vocab], valid until the session changes; NULL while there are none: before the
+ * first read, after a truncation, and after a read that stopped between two chunks. */
 FL_API const float *fl_session_logits(const fl_session *session);
 FL_API int64_t fl_session_tokens(const fl_session *session);  /* tokens held */
 FL_API int64_t fl_session_context(const fl_session *session); /* most it may hold */
 FL_API int64_t fl_session_bytes(const fl_session *session);   /* memory of its keys and values */
-FL_API const int32_t *fl_session_ids(const fl_session *session); /* [tokens], what was read */
+FL_API const int32_t *fl_session_ids(const fl_session *session); /* [tokens], what was read; until the next read */
 
-/* Keep the first `count` tokens. The logits are forgotten. */
+/* Keep the first `count` tokens. The logits are forgotten unless that is all of them; to have them after token
+ * count-1, truncate to count-1 and read that token again. */
 FL_API fl_status fl_session_truncate(fl_session *session, int64_t count);
-/* A second session that has read the same tokens; pages are shared until one of them writes. */
+/* A second session with the same options that has read the same tokens; pages of memory are shared until one of the two
+ * writes. The caller destroys it. */
 FL_API fl_status fl_session_fork(fl_session **out, const fl_session *session);
-/* To and from a file that names the model, the rotary scheme and the tokens; refused for any other model. */
+/* To and from a file that names the model, the rotary scheme, the attention window and the tokens; refused with
+ * FL_ERR_STATE where any of them differs. Restoring replaces what the session held, or leaves it when it fails. */
 FL_API fl_status fl_session_save(const fl_session *session, const char *path);
 FL_API fl_status fl_session_restore(fl_session *session, const char *path);
-/* From any thread or a signal handler: the read in progress ends within one layer with FL_ERR_CANCELLED. */
+/* From any thread or a signal handler: the read in progress (fl_generate reads too) ends within one layer with
+ * FL_ERR_CANCELLED; if none is in progress, the next one does. The session stays usable. */
 FL_API void fl_session_cancel(fl_session *session);
 
 /* ---- generation --------------------------------------------------------------------------------------------- */
 
+/* The steps, in this order, each on what the one before it left: penalty, top-k, top-p, min-p, temperature, draw
+ * (llama.cpp's default order; top-p and min-p look at the distribution before the temperature). */
 typedef struct fl_sampler_options {
     size_t size;             /* sizeof(fl_sampler_options) */
     double temperature;      /* 0: the most likely token, lowest id among equals */
     int top_k;               /* 0: off */
-    double top_p, min_p;     /* 1 and 0: off */
-    double repeat_penalty;   /* 1: off */
+    double top_p;            /* keep the most likely tokens that together reach this share; 1: off */
+    double min_p;            /* drop tokens less likely than this times the most likely one; 0: off */
+    double repeat_penalty;   /* logits of recent tokens: divided by it if positive, else multiplied; 1: off */
     int64_t repeat_last;     /* tokens looked at by the penalty; 0: off, -1: all */
     uint64_t seed;
 } fl_sampler_options;
@@ -215,9 +238,9 @@ typedef struct fl_generate_options {
     size_t size;                /* sizeof(fl_generate_options) */
     int64_t max_tokens;         /* -1: until the end of text or of the context */
     fl_sampler_options sampler;
-    const char *const *stop;    /* stop strings, stop_count of them; not part of the output */
+    const char *const *stop;    /* stop strings, stop_count of them, found across tokens; not part of the output */
     int stop_count;
-    bool ignore_eos;
+    bool ignore_eos;            /* generate on through end-of-text tokens */
     fl_text_fn text;            /* may be NULL */
     void *text_user;
 } fl_generate_options;
@@ -230,7 +253,11 @@ typedef struct fl_generate_result {
     double seconds;
 } fl_generate_result;
 
-/* Continue what the session has read. Every generated token is read by the session. result may be NULL. */
+/* Continue what the session has read; it must have logits (FL_ERR_STATE). Every generated token is read by the session,
+ * those of a stop string included; the token that ends the text is not. Ends also, with FL_FINISH_CONTEXT, when the
+ * context is full. tokenizer may be NULL when neither text nor stop strings are asked for. result may be NULL. After
+ * FL_ERR_CANCELLED the session holds what had been read; the last piece of text may belong to a token it does not hold.
+ */
 FL_API fl_status fl_generate(fl_session *session, const fl_tokenizer *tokenizer, const fl_generate_options *options,
                              fl_generate_result *result);
 

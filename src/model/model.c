@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/size.h"
 #include "model/rope_options.h"
 
 static const fl_arch *const archs[] = {&fl_arch_llama, &fl_arch_gpt2};
@@ -99,6 +100,12 @@ fl_kv_shape fl_model_kv_shape(const fl_model *m)
     return (fl_kv_shape){(int)m->config.kv_heads, (int)m->config.head_dim, FL_F32, FL_F32};
 }
 
+int64_t fl_model_window(const fl_model *m)
+{
+    const fl_config *c = &m->config;
+    return c->rotary ? fl_max64(c->window, fl_rope_scaled_window(&c->rope)) : c->window;
+}
+
 fl_status fl_model_get_info(const fl_model *m, fl_model_info *info)
 {
     if (!m || !info || info->size != sizeof *info)
@@ -106,7 +113,7 @@ fl_status fl_model_get_info(const fl_model *m, fl_model_info *info)
     static const char *const formats[] = {[FL_FORMAT_HF] = "Hugging Face", [FL_FORMAT_LLAMA2C] = "llama2.c"};
     const fl_config *c = &m->config;
     double freq[FL_ROPE_MAX_PAIRS] = {0}, magnitude = 1;
-    if (c->rotary) FL_TRY(fl_rope_frequencies(&c->rope, c->window, freq, &magnitude));
+    if (c->rotary) FL_TRY(fl_rope_frequencies(&c->rope, fl_model_window(m), freq, &magnitude));
     *info = (fl_model_info){
         .size = sizeof *info,
         .path = fl_checkpoint_path(m->checkpoint),
@@ -122,7 +129,7 @@ fl_status fl_model_get_info(const fl_model *m, fl_model_info *info)
         .kv_heads = c->kv_heads,
         .head_dim = c->head_dim,
         .ffn = c->ffn,
-        .window = c->window,
+        .window = fl_model_window(m),
         .trained_window = c->rotary ? c->rope.original_window : c->window,
         .kv_bytes_per_token = c->layers * c->kv_heads * c->head_dim * 2 * (int64_t)sizeof(float),
         .stored_type = fl_dtype_get(c->stored_type)->name,

@@ -1,0 +1,60 @@
+#include <string.h>
+
+#include "base/buffer.h"
+#include "file/checksum.h"
+#include "session/session.h"
+
+/* Enough of every tensor to tell two trainings of one architecture apart, without reading the whole file. */
+#define SAMPLE_BYTES 4096
+
+static void add_real(fl_checksum *sum, double value)
+{
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    for (int i = 0; i < 8; i++, bits >>= 8)
+        fl_checksum_add(sum, &(uint8_t){(uint8_t)bits}, 1);
+}
+
+/* The schedule by its numbers, at lengths on both sides of the trained window: two spellings of one schedule agree. */
+static uint64_t schedule(const fl_rope_spec *rope)
+{
+    fl_checksum sum;
+    fl_checksum_start(&sum);
+    const int64_t length[] = {1, rope->original_window, 2 * rope->original_window + 1};
+    for (size_t i = 0; i < sizeof length / sizeof *length; i++) {
+        double freq[FL_ROPE_MAX_PAIRS] = {0}, magnitude = 0;
+        if (fl_rope_frequencies(rope, length[i], freq, &magnitude) != FL_OK) continue;
+        for (int j = 0; j < rope->dim / 2; j++)
+            add_real(&sum, freq[j]);
+        add_real(&sum, magnitude);
+    }
+    return fl_checksum_value(&sum);
+}
+
+static uint64_t weights(const fl_model *m)
+{
+    fl_checksum sum;
+    fl_checksum_start(&sum);
+    for (int64_t i = 0; i < fl_checkpoint_count(m->checkpoint); i++) {
+        const fl_file_tensor *t = fl_checkpoint_at(m->checkpoint, i);
+        size_t bytes = 0;
+        if (fl_file_tensor_bytes(t, &bytes) == FL_OK)
+            fl_checksum_add(&sum, t->data, bytes < SAMPLE_BYTES ? bytes : SAMPLE_BYTES);
+    }
+    return fl_checksum_value(&sum);
+}
+
+char *fl_session_identity(const fl_model *m, const fl_scheme *scheme)
+{
+    const fl_config *c = &m->config;
+    fl_buffer text = {0};
+    fl_buffer_format(&text, "%s of %lld layers, width %lld, vocabulary %lld, weights %016llx", c->family,
+                     (long long)c->layers, (long long)c->width, (long long)c->vocab, (unsigned long long)weights(m));
+    if (scheme->rope)
+        fl_buffer_format(&text, ", rope %s %016llx", fl_rope_kind_name(scheme->rope->kind),
+                         (unsigned long long)schedule(scheme->rope));
+    if (scheme->window)
+        fl_buffer_format(&text, ", window %lld with %lld sinks", (long long)scheme->window, (long long)scheme->sinks);
+    if (text.failed) fl_buffer_free(&text);
+    return text.data;
+}
