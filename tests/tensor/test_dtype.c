@@ -169,7 +169,7 @@ static void test_q8_0_gives_the_bits_of_ggml(void **state)
     (void)state;
     fl_buffer input = golden("input.f32.bin"), blocks = golden("blocks.u8.bin"), back = golden("back.f32.bin");
     int64_t n = (int64_t)(input.size / sizeof(float));
-    size_t bytes;
+    size_t bytes = 0;
     assert_true(n > 1000 && fl_dtype_bytes(FL_Q8_0, (size_t)n, &bytes));
     assert_int_equal(bytes, blocks.size);
     unsigned char *got = malloc(bytes);
