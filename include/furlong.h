@@ -116,6 +116,10 @@ typedef struct fl_model_options {
 FL_API fl_status fl_model_open(fl_model **out, fl_engine *engine, const char *path, const fl_model_options *options);
 FL_API void fl_model_close(fl_model *model);
 
+/* Write a new model to train from scratch: a Hugging Face folder of config's architecture (a config.json) with
+ * matrices drawn from a normal distribution of the config's initializer_range (0.02 if absent), norms 1, biases 0. */
+FL_API fl_status fl_model_init(const char *config, const char *folder, uint64_t seed);
+
 /* Facts of an open model. Strings live as long as the model. */
 typedef struct fl_model_info {
     size_t size;                 /* sizeof(fl_model_info), set by the caller */

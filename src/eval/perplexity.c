@@ -276,7 +276,7 @@ fl_status fl_eval_ppl(fl_ppl_result *result, const fl_model *model, const fl_doc
     if (!result || !model || !o || o->size != sizeof *o)
         return fl_fail(FL_ERR_ARGUMENT, "fl_eval_ppl: an argument is NULL or options.size is not %zu",
                        sizeof(fl_ppl_options));
-    int64_t longest;
+    int64_t longest = 0;
     FL_TRY(check(document, document_count, o, &longest));
     streams s;
     fl_scorer scorer = {0};

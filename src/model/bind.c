@@ -90,6 +90,35 @@ static fl_status fill(fl_model *m, fl_weight *w, const fl_weight_query *q)
     return pack(m, w);
 }
 
+/* The whole tensor a query asks for, as a file would describe it. */
+static fl_status add_to_list(fl_model *m, const fl_weight_query *q, const char *name)
+{
+    fl_tensor_list *list = m->listing;
+    for (int64_t i = 0; i < list->count; i++)
+        if (!strcmp(list->tensor[i].name, name)) return FL_OK;
+    fl_file_tensor *tensor = fl_realloc(list->tensor, (size_t)list->count + 1, sizeof *tensor);
+    char *copy = tensor ? fl_strdup(name) : NULL;
+    if (tensor) list->tensor = tensor;
+    if (!copy) return FL_ERR_MEMORY;
+    bool vector = q->use == FL_WEIGHT_VECTOR, transposed = q->use == FL_WEIGHT_MATRIX_T;
+    int64_t total = q->total ? q->total : vector ? q->cols : q->rows;
+    fl_file_tensor t = {.name = copy, .type = FL_F32, .rank = vector ? 1 : 2, .dim = {total, q->cols}};
+    if (vector) t.dim[1] = 0;
+    if (transposed) t.dim[0] = q->cols, t.dim[1] = total;
+    list->tensor[list->count++] = t;
+    return FL_OK;
+}
+
+void fl_tensor_list_free(fl_tensor_list *list)
+{
+    for (int64_t i = 0; i < list->count; i++) {
+        fl_free((void *)(uintptr_t)list->tensor[i].name);
+        fl_free_aligned((void *)(uintptr_t)list->tensor[i].data);
+    }
+    fl_free(list->tensor);
+    *list = (fl_tensor_list){0};
+}
+
 fl_status fl_model_bind(fl_model *m, fl_weight **out, fl_weight_query query, const char *format, ...)
 {
     char name[256];
@@ -97,8 +126,9 @@ fl_status fl_model_bind(fl_model *m, fl_weight **out, fl_weight_query query, con
     va_start(list, format);
     vsnprintf(name, sizeof name, format, list);
     va_end(list);
-    const fl_file_tensor *t = fl_checkpoint_find(m->checkpoint, name);
     *out = NULL;
+    if (m->listing) return query.optional ? FL_OK : add_to_list(m, &query, name);
+    const fl_file_tensor *t = fl_checkpoint_find(m->checkpoint, name);
     if (!t && query.optional) return FL_OK;
     if (!t)
         return fl_fail(FL_ERR_FORMAT, "%s: tensor %s is missing (family %s needs it)",
@@ -120,5 +150,6 @@ fl_status fl_model_bind(fl_model *m, fl_weight **out, fl_weight_query query, con
 fl_status fl_model_tie_head(fl_model *m)
 {
     m->head = m->embed;
+    if (m->listing) return FL_OK;
     return pack(m, m->head);
 }

@@ -83,7 +83,7 @@ fl_status fl_export_type(fl_dtype *out, const char *name)
 
 fl_status fl_model_export(const fl_model *m, const char *folder, const char *type)
 {
-    fl_dtype dtype;
+    fl_dtype dtype = FL_F32;
     FL_TRY(fl_export_type(&dtype, type));
     return fl_model_write(m, NULL, folder, dtype);
 }

@@ -38,12 +38,6 @@ static fl_tensor *gpt2_forward(fl_run *r, const fl_model *m)
     return fl_layer_norm(r, x, body->norm, body->norm_bias, m->config.norm_eps);
 }
 
-/* Older files leave out the "transformer." before every name. */
-static const char *prefix_of(const fl_model *m)
-{
-    return fl_checkpoint_find(m->checkpoint, "wte.weight") ? "" : "transformer.";
-}
-
 static fl_status bind_layer(fl_model *m, gpt2_layer *l, int i)
 {
     const fl_config *c = &m->config;
@@ -82,27 +76,26 @@ static fl_status bind_layer(fl_model *m, gpt2_layer *l, int i)
                                                .cols = list[j].cols,
                                                .first = list[j].first,
                                                .total = list[j].total},
-                             "%sh.%d.%s", prefix_of(m), i, list[j].name));
+                             "transformer.h.%d.%s", i, list[j].name));
     return FL_OK;
 }
 
 static fl_status gpt2_bind(fl_model *m)
 {
     const fl_config *c = &m->config;
-    const char *prefix = prefix_of(m);
     gpt2_body *body = fl_calloc(1, sizeof *body + (size_t)c->layers * sizeof *body->layer);
     if (!body) return FL_ERR_MEMORY;
     m->body = body;
     fl_weight_query vector = {.use = FL_WEIGHT_VECTOR, .rows = 1, .cols = c->width};
     FL_TRY(fl_model_bind(m, &m->embed, (fl_weight_query){.use = FL_WEIGHT_TABLE, .rows = c->vocab, .cols = c->width},
-                         "%swte.weight", prefix));
+                         "transformer.wte.weight"));
     FL_TRY(fl_model_bind(m, &body->positions,
                          (fl_weight_query){.use = FL_WEIGHT_TABLE, .rows = c->window, .cols = c->width},
-                         "%swpe.weight", prefix));
+                         "transformer.wpe.weight"));
     for (int64_t i = 0; i < c->layers; i++)
         FL_TRY(bind_layer(m, &body->layer[i], (int)i));
-    FL_TRY(fl_model_bind(m, &body->norm, vector, "%sln_f.weight", prefix));
-    FL_TRY(fl_model_bind(m, &body->norm_bias, vector, "%sln_f.bias", prefix));
+    FL_TRY(fl_model_bind(m, &body->norm, vector, "transformer.ln_f.weight"));
+    FL_TRY(fl_model_bind(m, &body->norm_bias, vector, "transformer.ln_f.bias"));
     if (c->tied_head) return fl_model_tie_head(m);
     return fl_model_bind(m, &m->head, (fl_weight_query){.use = FL_WEIGHT_MATRIX, .rows = c->vocab, .cols = c->width},
                          "lm_head.weight");

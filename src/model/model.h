@@ -16,6 +16,14 @@ typedef struct fl_arch {
 extern const fl_arch fl_arch_llama, fl_arch_gpt2;
 const fl_arch *fl_arch_find(const char *family); /* NULL: unknown */
 
+/* Names and shapes of the tensors a config asks for; data is NULL until someone fills it (fl_alloc_aligned). */
+typedef struct fl_tensor_list {
+    fl_file_tensor *tensor;
+    int64_t count;
+} fl_tensor_list;
+
+void fl_tensor_list_free(fl_tensor_list *list);
+
 struct fl_model {
     fl_engine *engine;
     fl_checkpoint *checkpoint;
@@ -28,6 +36,7 @@ struct fl_model {
     fl_weight *embed, *head, *head_bias;
     void *body;                       /* the family's own; freed with fl_free */
     int64_t parameters, weight_bytes;
+    fl_tensor_list *listing;          /* not NULL: binding only collects what it would look up */
 };
 
 /* ---- binding, for families ------------------------------------------------------------------------------------ */

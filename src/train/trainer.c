@@ -189,7 +189,7 @@ fl_status fl_trainer_step(fl_trainer *t, const int32_t *ids, fl_train_step *resu
 
 fl_status fl_trainer_export(const fl_trainer *t, const char *folder, const char *type)
 {
-    fl_dtype dtype;
+    fl_dtype dtype = FL_F32;
     FL_TRY(fl_export_type(&dtype, type));
     return fl_model_write(t->model, &t->parameters.overlay, folder, dtype);
 }

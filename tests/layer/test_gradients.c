@@ -236,7 +236,11 @@ static double forward(scene *s, const operator_case *c, bool backward)
         assert_true(y->rows * y->cols <= 4096);
         for (int64_t i = 0; i < y->rows * y->cols; i++)
             loss += (double)s->coefficient[i] * ((float *)y->data)[i];
-        y->grad = s->coefficient;
+        /* The backward pass may reuse the memory of a gradient it is done with, so it gets a copy. */
+        bool accumulate;
+        y->needs_grad = true;
+        fl_run_grad(s->run, y, &accumulate);
+        memcpy(y->grad, s->coefficient, (size_t)(y->rows * y->cols) * sizeof(float));
     } else {
         for (int i = 0; i < 11; i++)
             loss += (double)loss_weights[i] * s->nll[i];
