@@ -1,5 +1,4 @@
 # A thin front of CMake: cmake --preset release && cmake --build --preset release does the same.
-MAKEFLAGS += --no-print-directory
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 PREFIX ?= /usr/local
 SOURCES = $(shell find src include tests bench examples fuzz -name '*.[ch]' 2>/dev/null)
