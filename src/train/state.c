@@ -120,7 +120,7 @@ static fl_status read_step(const fl_safetensors *file, const char *path, int64_t
 static fl_status load(fl_trainer *t, const fl_safetensors *file, const char *path)
 {
     FL_TRY(compare(file, t, path));
-    int64_t step;
+    int64_t step = 0;
     FL_TRY(read_step(file, path, &step));
     const fl_file_tensor *tensor[3];
     for (int i = 0; i < 3; i++) {
