@@ -8,11 +8,12 @@
 
 #define PATH_CAPACITY 4096
 
-/* First line of root + path + name, without its newline. */
-static bool read_line(const char *root, const char *path, const char *name, char *line, size_t capacity)
+/* First line of root + place + path + name, without its newline. */
+static bool read_line(const char *root, const char *place, const char *path, const char *name, char *line,
+                      size_t capacity)
 {
     char full[PATH_CAPACITY];
-    int length = snprintf(full, sizeof full, "%s%s/%s", root, path, name);
+    int length = snprintf(full, sizeof full, "%s%s%s/%s", root, place, path, name);
     if (length < 0 || (size_t)length >= sizeof full) return false;
     FILE *file = fopen(full, "re");
     if (!file) return false;
@@ -23,11 +24,12 @@ static bool read_line(const char *root, const char *path, const char *name, char
 }
 
 /* The group of this process in the hierarchy of a version 1 controller, or of version 2 (controller ""). */
-static bool group_path(const char *controller, char *out, size_t capacity)
+static bool group_path(const char *root, const char *controller, char *out, size_t capacity)
 {
-    FILE *file = fopen("/proc/self/cgroup", "re");
-    if (!file) return false;
     char line[PATH_CAPACITY];
+    if ((size_t)snprintf(line, sizeof line, "%s/proc/self/cgroup", root) >= sizeof line) return false;
+    FILE *file = fopen(line, "re");
+    if (!file) return false;
     bool found = false;
     while (!found && fgets(line, sizeof line, file)) { /* id:controller,controller:path */
         line[strcspn(line, "\n")] = 0;
@@ -57,17 +59,17 @@ static bool parent(char *path)
     return true;
 }
 
-int64_t fl_cgroup_memory_bytes(void)
+int64_t fl_cgroup_memory_bytes(const char *root)
 {
     static const struct {
-        const char *controller, *root, *name;
+        const char *controller, *place, *name;
     } places[] = {{"", "/sys/fs/cgroup", "memory.max"}, {"memory", "/sys/fs/cgroup/memory", "memory.limit_in_bytes"}};
     int64_t least = INT64_MAX;
     char path[PATH_CAPACITY], line[64];
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
-        if (!group_path(places[i].controller, path, sizeof path)) continue;
+        if (!group_path(root, places[i].controller, path, sizeof path)) continue;
         do {
-            if (!read_line(places[i].root, path, places[i].name, line, sizeof line)) continue;
+            if (!read_line(root, places[i].place, path, places[i].name, line, sizeof line)) continue;
             char *end;
             long long limit = strtoll(line, &end, 10); /* "max" has no digits */
             if (end != line && limit > 0 && limit < least) least = limit;
@@ -76,23 +78,23 @@ int64_t fl_cgroup_memory_bytes(void)
     return least;
 }
 
-double fl_cgroup_processors(void)
+double fl_cgroup_processors(const char *root)
 {
     double least = 0;
     char path[PATH_CAPACITY], line[64], period_line[64];
-    if (group_path("", path, sizeof path)) {
+    if (group_path(root, "", path, sizeof path)) {
         do {
             double quota, period;
-            if (read_line("/sys/fs/cgroup", path, "cpu.max", line, sizeof line) &&
+            if (read_line(root, "/sys/fs/cgroup", path, "cpu.max", line, sizeof line) &&
                 sscanf(line, "%lf %lf", &quota, &period) == 2 && quota > 0 && period > 0 &&
                 (least == 0 || quota / period < least))
                 least = quota / period;
         } while (parent(path));
     }
-    if (group_path("cpu", path, sizeof path)) {
+    if (group_path(root, "cpu", path, sizeof path)) {
         do {
-            if (!read_line("/sys/fs/cgroup/cpu", path, "cpu.cfs_quota_us", line, sizeof line) ||
-                !read_line("/sys/fs/cgroup/cpu", path, "cpu.cfs_period_us", period_line, sizeof period_line))
+            if (!read_line(root, "/sys/fs/cgroup/cpu", path, "cpu.cfs_quota_us", line, sizeof line) ||
+                !read_line(root, "/sys/fs/cgroup/cpu", path, "cpu.cfs_period_us", period_line, sizeof period_line))
                 continue;
             double quota = strtod(line, NULL), period = strtod(period_line, NULL);
             if (quota > 0 && period > 0 && (least == 0 || quota / period < least)) least = quota / period;

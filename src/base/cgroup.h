@@ -4,7 +4,8 @@
 
 #include <stdint.h>
 
-int64_t fl_cgroup_memory_bytes(void); /* INT64_MAX without a limit */
-double fl_cgroup_processors(void);    /* processor time per second of time, 0 without a limit */
+/* Versions 1 and 2, with the limits of all enclosing groups. root goes before /proc and /sys: "" for this machine. */
+int64_t fl_cgroup_memory_bytes(const char *root); /* INT64_MAX without a limit */
+double fl_cgroup_processors(const char *root);    /* processor time per second of time, 0 without a limit */
 
 #endif

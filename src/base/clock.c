@@ -40,6 +40,6 @@ int64_t fl_physical_bytes(void)
 {
     int64_t pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
     int64_t machine = pages > 0 && page > 0 ? pages * page : 0;
-    int64_t group = fl_cgroup_memory_bytes();
+    int64_t group = fl_cgroup_memory_bytes("");
     return machine == 0 || group < machine ? group : machine;
 }

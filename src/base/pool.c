@@ -188,7 +188,7 @@ static int usable_processors(void)
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) == 0) n = CPU_COUNT(&set);
 #endif
-    double share = fl_cgroup_processors();
+    double share = fl_cgroup_processors("");
     if (share > 0 && ceil(share) < n) n = (int)ceil(share);
     return n < 1 ? 1 : n > MOST_THREADS ? MOST_THREADS : n;
 }
