@@ -46,6 +46,19 @@ static void fill(float *x, int64_t n, double spread)
         x[i] = (float)(spread * fl_rng_normal(&rng));
 }
 
+static void open_device(fl_device *d, int threads)
+{
+    *d = (fl_device){.kernels = &kernels};
+    assert_int_equal(fl_pool_create(&d->pool, threads), FL_OK);
+    assert_int_equal(fl_cpu_scratch_create(d), FL_OK);
+}
+
+static void close_device(fl_device *d)
+{
+    fl_cpu_scratch_destroy(d);
+    fl_pool_destroy(d->pool);
+}
+
 static float *values(int64_t n)
 {
     float *x = malloc((size_t)n * sizeof *x);
@@ -223,8 +236,8 @@ static void test_same_bits(void **state)
     save(&before);
     for (enum entry e = 0; e < ENTRIES; e++) {
         for (size_t t = 0; t < sizeof thread_counts / sizeof thread_counts[0]; t++) {
-            fl_device d = {.kernels = &kernels};
-            assert_int_equal(fl_pool_create(&d.pool, thread_counts[t]), FL_OK);
+            fl_device d;
+            open_device(&d, thread_counts[t]);
             restore(&before);
             run_entry(&d, e, 0, ROWS);
             save(t == 0 ? &alone : &other);
@@ -243,7 +256,7 @@ static void test_same_bits(void **state)
                     assert_memory_equal(&alone, &other, sizeof alone);
                 }
             }
-            fl_pool_destroy(d.pool);
+            close_device(&d);
         }
     }
     restore(&before);
@@ -253,8 +266,8 @@ static void test_same_bits(void **state)
 static void test_values(void **state)
 {
     (void)state;
-    fl_device d = {.kernels = &kernels};
-    assert_int_equal(fl_pool_create(&d.pool, 2), FL_OK);
+    fl_device d;
+    open_device(&d, 2);
     static outputs before;
     save(&before);
 
@@ -316,7 +329,29 @@ static void test_values(void **state)
             assert_true(f->table[t * COLS + i] == want);
         }
     restore(&before);
-    fl_pool_destroy(d.pool);
+    close_device(&d);
+}
+
+/* More rows than blocks of 32 fit into scratch: the same row again and again (row stride 0), whole numbers, so that the
+ * sums are exact. */
+static void test_tall_sum(void **state)
+{
+    (void)state;
+    enum { TALL = 6000, WIDE = 100000 };
+    assert_true((int64_t)TALL / 32 * WIDE * 4 > (int64_t)FL_CPU_SHARED_SCRATCH_BYTES);
+    fl_device d;
+    open_device(&d, 2);
+    float *x = values(WIDE), *sum = values(WIDE);
+    for (int i = 0; i < WIDE; i++) {
+        x[i] = (float)(i % 7);
+        sum[i] = 1;
+    }
+    fl_tensor t = {.type = FL_F32, .rows = TALL, .cols = WIDE, .ld = 0, .data = x};
+    fl_cpu_column_sum(&d, &t, sum);
+    for (int i = 0; i < WIDE; i++)
+        assert_true(sum[i] == (float)(1 + TALL * (i % 7)));
+    free(x), free(sum);
+    close_device(&d);
 }
 
 /* Every storage type gives what its own conversion gives, also transposed and as a slice of a wider matrix. */
@@ -327,8 +362,8 @@ static void test_embed_storage(void **state)
     static char stored[TOKENS * WIDTH * 4];
     static float plain[TOKENS * WIDTH], out[ROWS * WIDTH];
     const fl_dtype types[] = {FL_F32, FL_F16, FL_BF16, FL_Q8_0};
-    fl_device d = {.kernels = &kernels};
-    assert_int_equal(fl_pool_create(&d.pool, 2), FL_OK);
+    fl_device d;
+    open_device(&d, 2);
     for (size_t k = 0; k < sizeof types / sizeof types[0]; k++)
         for (int transposed = 0; transposed < (types[k] == FL_Q8_0 ? 1 : 2); transposed++)
             for (int add = 0; add < 2; add++) {
@@ -350,7 +385,7 @@ static void test_embed_storage(void **state)
                         assert_true(out[r * WIDTH + i] == (i >= USED ? 0.25f : add ? 0.25f + value : value));
                     }
             }
-    fl_pool_destroy(d.pool);
+    close_device(&d);
 }
 
 static void test_optimiser(void **state)
@@ -367,8 +402,8 @@ static void test_optimiser(void **state)
         squares += (long double)grad[i] * grad[i];
     double first = 0;
     for (size_t t = 0; t < sizeof thread_counts / sizeof thread_counts[0]; t++) {
-        fl_device d = {.kernels = &kernels};
-        assert_int_equal(fl_pool_create(&d.pool, thread_counts[t]), FL_OK);
+        fl_device d;
+        open_device(&d, thread_counts[t]);
         double sum = fl_cpu_sum_squares(&d, grad, N);
         if (t == 0) first = sum;
         assert_true(sum == first);
@@ -400,7 +435,7 @@ static void test_optimiser(void **state)
         }
         if (t == 0) memcpy(reference, weight, N * sizeof *weight);
         assert_memory_equal(reference, weight, N * sizeof *weight);
-        fl_pool_destroy(d.pool);
+        close_device(&d);
     }
     free(weight), free(grad), free(start), free(reference), free(m), free(v);
 }
@@ -408,10 +443,8 @@ static void test_optimiser(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_same_bits),
-        cmocka_unit_test(test_values),
-        cmocka_unit_test(test_embed_storage),
-        cmocka_unit_test(test_optimiser),
+        cmocka_unit_test(test_same_bits),     cmocka_unit_test(test_values),    cmocka_unit_test(test_tall_sum),
+        cmocka_unit_test(test_embed_storage), cmocka_unit_test(test_optimiser),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

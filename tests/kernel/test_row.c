@@ -155,37 +155,26 @@ static void test_norm_gradients(void **state)
             }
 }
 
-static void test_column_sums(void **state)
+static void test_add_normed(void **state)
 {
     (void)state;
-    enum { ROWS = 300, LD = 75 };
-    static float x[ROWS * LD], dy[ROWS * LD], stats[ROWS * 2], sum[LD + 2];
-    fill(x, ROWS * LD, 1);
-    fill(dy, ROWS * LD, 1);
-    fill(stats, ROWS * 2, 1);
+    static float x[MAX_N], dy[MAX_N], sum[MAX_N], before[MAX_N];
     for (int l = 0; l < levels; l++)
-        for (int64_t rows = 0; rows <= ROWS; rows = rows ? rows * 5 : 1)
-            for (int64_t cols = 1; cols <= 70; cols += 3)
-                for (int kind = 0; kind < 3; kind++) {
-                    for (int64_t c = 0; c < cols; c++)
-                        sum[c] = 0.5f;
-                    guard(sum, cols);
-                    if (kind == 0)
-                        level[l]->column_sum(x, LD, rows, cols, sum);
-                    else
-                        level[l]->column_normed(x, LD, dy, LD, kind == 2 ? stats : NULL, stats + 1, 2, rows, cols, sum);
-                    check_guard(sum, cols);
-                    for (int64_t c = 0; c < cols; c++) {
-                        double want = 0.5, size = 1;
-                        for (int64_t r = 0; r < rows; r++) {
-                            double v = x[r * LD + c];
-                            if (kind) v = dy[r * LD + c] * (v - (kind == 2 ? stats[2 * r] : 0.0f)) * stats[2 * r + 1];
-                            want += v;
-                            size += fabs(v);
-                        }
-                        near(sum[c], want, 6e-8 * 130 * size / 4); /* runs of 128 rows; roundings of both signs */
-                    }
-                }
+        for (int s = 0; s < LENGTHS; s++) {
+            int64_t n = lengths[s];
+            fill(x, n, 1);
+            fill(dy, n, 1);
+            fill(sum, n, 1);
+            guard(sum, n);
+            memcpy(before, sum, sizeof before);
+            level[l]->add_normed(x, dy, 0.3f, 1.7f, sum, n);
+            check_guard(sum, n);
+            for (int64_t i = 0; i < n; i++) {
+                double v = dy[i] * ((double)x[i] - 0.3f) * 1.7f;
+                /* Four roundings, that of x - mean relative to the larger of the two. */
+                near(sum[i], before[i] + v, 1.2e-7 * (fabs(before[i]) + 2 * fabs(v) + fabs((double)dy[i])));
+            }
+        }
 }
 
 static void test_rotation(void **state)
@@ -436,7 +425,7 @@ int main(void)
     fl_rng_seed(&rng, 1);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_norms),          cmocka_unit_test(test_norm_gradients),
-        cmocka_unit_test(test_column_sums),    cmocka_unit_test(test_rotation),
+        cmocka_unit_test(test_add_normed),     cmocka_unit_test(test_rotation),
         cmocka_unit_test(test_activations),    cmocka_unit_test(test_activation_limits),
         cmocka_unit_test(test_elements_alone), cmocka_unit_test(test_sum_squares),
         cmocka_unit_test(test_adamw),

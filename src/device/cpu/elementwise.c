@@ -1,5 +1,6 @@
 /* Sums, copies and zeros of whole tensors. */
 #include "base/size.h"
+#include "device/cpu/columns.h"
 #include "device/cpu/cpu.h"
 #include "device/cpu/range.h"
 #include "kernel/kernel.h"
@@ -7,13 +8,10 @@
 
 #include <string.h>
 
-#define COLUMN_BLOCK 64
-
 typedef struct elementwise_job {
     const fl_row_kernels *kernels;
     const fl_tensor *a, *b;
     fl_tensor *y;
-    float *sum;
 } elementwise_job;
 
 static void add_rows(void *context, int64_t first, int64_t end)
@@ -55,16 +53,27 @@ void fl_cpu_zero(fl_device *d, fl_tensor *t)
     fl_cpu_ranges(d, t->rows, t->cols, zero_rows, &job);
 }
 
-/* Cut by columns: each column adds its rows in order, whatever the number of threads. */
-static void sum_columns(void *context, int64_t first, int64_t end)
+typedef struct sum_job {
+    const fl_row_kernels *kernels;
+    fl_columns columns;
+    const fl_tensor *x;
+} sum_job;
+
+static void sum_blocks(void *context, int64_t first, int64_t end)
 {
-    const elementwise_job *j = context;
-    int64_t c = first * COLUMN_BLOCK, cols = fl_min64(end * COLUMN_BLOCK, j->a->cols) - c;
-    j->kernels->column_sum(fl_row(j->a, 0) + c, j->a->ld, j->a->rows, cols, j->sum + c);
+    const sum_job *j = context;
+    const fl_columns *c = &j->columns;
+    for (int64_t block = first; block < end; block++) {
+        float *part[FL_COLUMN_SUMS];
+        fl_cpu_columns_start(c, block, part);
+        for (int64_t r = block * c->block_rows; r < fl_min64((block + 1) * c->block_rows, c->rows); r++)
+            j->kernels->add(part[0], fl_row(j->x, r), part[0], c->cols);
+    }
 }
 
 void fl_cpu_column_sum(fl_device *d, const fl_tensor *x, float *sum)
 {
-    elementwise_job job = {.kernels = d->kernels->row, .a = x, .sum = sum};
-    fl_cpu_ranges(d, (x->cols + COLUMN_BLOCK - 1) / COLUMN_BLOCK, x->rows * COLUMN_BLOCK, sum_columns, &job);
+    sum_job job = {d->kernels->row, fl_cpu_columns(d, x->rows, x->cols, sum, NULL), x};
+    fl_cpu_ranges(d, job.columns.blocks, job.columns.block_rows * x->cols, sum_blocks, &job);
+    fl_cpu_columns_finish(d, &job.columns);
 }

@@ -1,21 +1,19 @@
-/* RMS norm and layer norm. Rows are independent; the gradients of weight and bias are sums over rows, so their work is
- * cut by columns and every column adds its rows in order, whatever the number of threads. */
+/* RMS norm and layer norm. Forward, rows are independent. Backward, the rows of a block are taken in order: each gives
+ * its input gradient and adds to the block's part of the weight and bias gradients while it is in the cache. */
 #include "base/size.h"
+#include "device/cpu/columns.h"
 #include "device/cpu/cpu.h"
 #include "device/cpu/range.h"
 #include "kernel/kernel.h"
 #include "kernel/row.h"
 
-#define COLUMN_BLOCK 64
-
 typedef struct norm_job {
     const fl_row_kernels *kernels;
-    const fl_tensor *x, *dy;
-    fl_tensor *y, *dx;
-    const float *w, *b, *stats; /* stats: inverse (RMS) or mean and inverse pairs */
-    float *stats_out, *dw, *db;
+    const fl_tensor *x;
+    fl_tensor *y;
+    const float *w, *b;
     float eps;
-    bool accumulate;
+    float *stats;
 } norm_job;
 
 static void rms_rows(void *context, int64_t first, int64_t end)
@@ -23,100 +21,82 @@ static void rms_rows(void *context, int64_t first, int64_t end)
     const norm_job *j = context;
     for (int64_t r = first; r < end; r++) {
         float inverse = j->kernels->rms_norm(fl_row(j->x, r), j->w, j->eps, fl_row(j->y, r), j->x->cols);
-        if (j->stats_out) j->stats_out[r] = inverse;
+        if (j->stats) j->stats[r] = inverse;
     }
 }
 
 void fl_cpu_rms_norm(fl_device *d, const fl_tensor *x, const float *w, float eps, fl_tensor *y, float *inverse)
 {
-    norm_job job = {.kernels = d->kernels->row, .x = x, .y = y, .w = w, .eps = eps, .stats_out = inverse};
+    norm_job job = {d->kernels->row, x, y, w, NULL, eps, inverse};
     fl_cpu_ranges(d, x->rows, x->cols, rms_rows, &job);
-}
-
-static void rms_backward_rows(void *context, int64_t first, int64_t end)
-{
-    const norm_job *j = context;
-    for (int64_t r = first; r < end; r++)
-        j->kernels->rms_norm_backward(fl_row(j->x, r), j->w, j->stats[r], fl_row(j->dy, r), fl_row(j->dx, r),
-                                      j->accumulate, j->x->cols);
-}
-
-static void rms_backward_columns(void *context, int64_t first, int64_t end)
-{
-    const norm_job *j = context;
-    int64_t c = first * COLUMN_BLOCK, cols = fl_min64(end * COLUMN_BLOCK, j->x->cols) - c;
-    j->kernels->column_normed(fl_row(j->x, 0) + c, j->x->ld, fl_row(j->dy, 0) + c, j->dy->ld, NULL, j->stats, 1,
-                              j->x->rows, cols, j->dw + c);
-}
-
-static int64_t column_blocks(const fl_tensor *t)
-{
-    return (t->cols + COLUMN_BLOCK - 1) / COLUMN_BLOCK;
-}
-
-void fl_cpu_rms_norm_backward(fl_device *d, const fl_tensor *x, const float *w, const float *inverse,
-                              const fl_tensor *dy, fl_tensor *dx, bool accumulate, float *dw)
-{
-    norm_job job = {.kernels = d->kernels->row,
-                    .x = x,
-                    .w = w,
-                    .stats = inverse,
-                    .dy = dy,
-                    .dx = dx,
-                    .accumulate = accumulate,
-                    .dw = dw};
-    if (dx) fl_cpu_ranges(d, x->rows, x->cols, rms_backward_rows, &job);
-    if (dw) fl_cpu_ranges(d, column_blocks(x), x->rows * COLUMN_BLOCK, rms_backward_columns, &job);
 }
 
 static void layer_rows(void *context, int64_t first, int64_t end)
 {
     const norm_job *j = context;
     for (int64_t r = first; r < end; r++) {
-        float unused[2];
-        j->kernels->layer_norm(fl_row(j->x, r), j->w, j->b, j->eps, fl_row(j->y, r),
-                               j->stats_out ? j->stats_out + 2 * r : unused, j->x->cols);
+        float unused[2], *stats = j->stats ? j->stats + 2 * r : unused;
+        j->kernels->layer_norm(fl_row(j->x, r), j->w, j->b, j->eps, fl_row(j->y, r), stats, j->x->cols);
     }
 }
 
 void fl_cpu_layer_norm(fl_device *d, const fl_tensor *x, const float *w, const float *b, float eps, fl_tensor *y,
                        float *stats)
 {
-    norm_job job = {.kernels = d->kernels->row, .x = x, .y = y, .w = w, .b = b, .eps = eps, .stats_out = stats};
+    norm_job job = {d->kernels->row, x, y, w, b, eps, stats};
     fl_cpu_ranges(d, x->rows, x->cols, layer_rows, &job);
 }
 
-static void layer_backward_rows(void *context, int64_t first, int64_t end)
+/* Sum 0 of a block is the weight's gradient, sum 1 the bias's. */
+typedef struct backward_job {
+    const fl_row_kernels *kernels;
+    fl_columns columns;
+    const fl_tensor *x, *dy;
+    fl_tensor *dx; /* NULL: not wanted */
+    const float *w;
+    const float *stats; /* inverse, or pairs of mean and inverse */
+    bool layer, accumulate;
+} backward_job;
+
+static void backward_blocks(void *context, int64_t first, int64_t end)
 {
-    const norm_job *j = context;
-    for (int64_t r = first; r < end; r++)
-        j->kernels->layer_norm_backward(fl_row(j->x, r), j->w, j->stats + 2 * r, fl_row(j->dy, r), fl_row(j->dx, r),
-                                        j->accumulate, j->x->cols);
+    const backward_job *j = context;
+    const fl_columns *c = &j->columns;
+    for (int64_t block = first; block < end; block++) {
+        float *part[FL_COLUMN_SUMS];
+        fl_cpu_columns_start(c, block, part);
+        for (int64_t r = block * c->block_rows; r < fl_min64((block + 1) * c->block_rows, c->rows); r++) {
+            const float *x = fl_row(j->x, r), *dy = fl_row(j->dy, r);
+            const float *stats = j->stats + (j->layer ? 2 * r : r);
+            if (j->dx && j->layer)
+                j->kernels->layer_norm_backward(x, j->w, stats, dy, fl_row(j->dx, r), j->accumulate, c->cols);
+            else if (j->dx)
+                j->kernels->rms_norm_backward(x, j->w, stats[0], dy, fl_row(j->dx, r), j->accumulate, c->cols);
+            float mean = j->layer ? stats[0] : 0.0f, inverse = stats[j->layer ? 1 : 0];
+            if (part[0]) j->kernels->add_normed(x, dy, mean, inverse, part[0], c->cols);
+            if (part[1]) j->kernels->add(part[1], dy, part[1], c->cols);
+        }
+    }
 }
 
-static void layer_backward_columns(void *context, int64_t first, int64_t end)
+static void norm_backward(fl_device *d, backward_job *job, float *dw, float *db)
 {
-    const norm_job *j = context;
-    int64_t c = first * COLUMN_BLOCK, cols = fl_min64(end * COLUMN_BLOCK, j->x->cols) - c, rows = j->x->rows;
-    const float *dy = fl_row(j->dy, 0) + c;
-    if (j->dw)
-        j->kernels->column_normed(fl_row(j->x, 0) + c, j->x->ld, dy, j->dy->ld, j->stats, j->stats + 1, 2, rows, cols,
-                                  j->dw + c);
-    if (j->db) j->kernels->column_sum(dy, j->dy->ld, rows, cols, j->db + c);
+    job->kernels = d->kernels->row;
+    job->columns = fl_cpu_columns(d, job->x->rows, job->x->cols, dw, db);
+    fl_cpu_ranges(d, job->columns.blocks, job->columns.block_rows * job->x->cols, backward_blocks, job);
+    fl_cpu_columns_finish(d, &job->columns);
+}
+
+void fl_cpu_rms_norm_backward(fl_device *d, const fl_tensor *x, const float *w, const float *inverse,
+                              const fl_tensor *dy, fl_tensor *dx, bool accumulate, float *dw)
+{
+    backward_job job = {.x = x, .dy = dy, .dx = dx, .w = w, .stats = inverse, .accumulate = accumulate};
+    norm_backward(d, &job, dw, NULL);
 }
 
 void fl_cpu_layer_norm_backward(fl_device *d, const fl_tensor *x, const float *w, const float *stats,
                                 const fl_tensor *dy, fl_tensor *dx, bool accumulate, float *dw, float *db)
 {
-    norm_job job = {.kernels = d->kernels->row,
-                    .x = x,
-                    .w = w,
-                    .stats = stats,
-                    .dy = dy,
-                    .dx = dx,
-                    .accumulate = accumulate,
-                    .dw = dw,
-                    .db = db};
-    if (dx) fl_cpu_ranges(d, x->rows, x->cols, layer_backward_rows, &job);
-    if (dw || db) fl_cpu_ranges(d, column_blocks(x), x->rows * COLUMN_BLOCK, layer_backward_columns, &job);
+    backward_job job = {.x = x, .dy = dy, .dx = dx, .w = w, .stats = stats, .layer = true, .accumulate = accumulate};
+    norm_backward(d, &job, dw, db);
 }

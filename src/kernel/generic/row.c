@@ -15,27 +15,10 @@ static void add(const float *a, const float *b, float *y, int64_t n)
         y[i] = a[i] + b[i];
 }
 
-static void column_sum(const float *x, int64_t ld, int64_t rows, int64_t cols, float *sum)
+static void add_normed(const float *x, const float *dy, float mean, float inverse, float *sum, int64_t n)
 {
-    for (int64_t c = 0; c < cols; c++) {
-        double total = 0;
-        for (int64_t r = 0; r < rows; r++)
-            total += x[r * ld + c];
-        sum[c] += (float)total;
-    }
-}
-
-static void column_normed(const float *x, int64_t ldx, const float *dy, int64_t lddy, const float *mean,
-                          const float *inverse, int64_t stat_stride, int64_t rows, int64_t cols, float *sum)
-{
-    for (int64_t c = 0; c < cols; c++) {
-        double total = 0;
-        for (int64_t r = 0; r < rows; r++) {
-            float centre = mean ? mean[r * stat_stride] : 0.0f;
-            total += (double)dy[r * lddy + c] * (x[r * ldx + c] - centre) * inverse[r * stat_stride];
-        }
-        sum[c] += (float)total;
-    }
+    for (int64_t i = 0; i < n; i++)
+        sum[i] += dy[i] * ((x[i] - mean) * inverse);
 }
 
 static float rms_norm(const float *x, const float *w, float eps, float *y, int64_t n)
@@ -184,8 +167,7 @@ static void adamw(const fl_row_adamw *a, float *weight, float *moment1, float *m
 
 const fl_row_kernels fl_row_kernels_generic = {
     .add = add,
-    .column_sum = column_sum,
-    .column_normed = column_normed,
+    .add_normed = add_normed,
     .rms_norm = rms_norm,
     .rms_norm_backward = rms_norm_backward,
     .layer_norm = layer_norm,

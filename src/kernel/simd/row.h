@@ -8,7 +8,6 @@
 
 /* Independent sums per row: enough to hide the latency of an addition. */
 #define CHAINS 4
-#define SUM_RUN 128 /* rows that one short sum of a column takes, so that its error does not grow with all rows */
 
 #define SQRT_TWO_OVER_PI 0.797884560802865f
 #define INVERSE_SQRT_TWO_PI 0.398942280401433f
@@ -22,46 +21,19 @@ static void add(const float *a, const float *b, float *y, int64_t n)
         fl_vec_store_part(y + i, fl_vec_load_part(a + i, n - i) + fl_vec_load_part(b + i, n - i), n - i);
 }
 
+static void add_normed(const float *x, const float *dy, float mean, float inverse, float *sum, int64_t n)
+{
+    fl_vec centre = fl_vec_set(mean), scale = fl_vec_set(inverse);
+    for (int64_t i = 0; i < n; i += FL_LANES) {
+        fl_vec normed = (fl_vec_load_part(x + i, n - i) - centre) * scale;
+        fl_vec total = fl_vec_fma(fl_vec_load_part(dy + i, n - i), normed, fl_vec_load_part(sum + i, n - i));
+        fl_vec_store_part(sum + i, total, n - i);
+    }
+}
+
 static fl_vec close_chains(const fl_vec *sum)
 {
     return (sum[0] + sum[1]) + (sum[2] + sum[3]);
-}
-
-static void column_sum(const float *x, int64_t ld, int64_t rows, int64_t cols, float *sum)
-{
-    for (int64_t c = 0; c < cols; c += FL_LANES) {
-        int64_t n = cols - c;
-        fl_vec total = fl_vec_set(0);
-        for (int64_t first = 0; first < rows; first += SUM_RUN) {
-            int64_t end = first + SUM_RUN < rows ? first + SUM_RUN : rows;
-            fl_vec run = fl_vec_set(0);
-            for (int64_t r = first; r < end; r++)
-                run += fl_vec_load_part(x + r * ld + c, n);
-            total += run;
-        }
-        fl_vec_store_part(sum + c, fl_vec_load_part(sum + c, n) + total, n);
-    }
-}
-
-static void column_normed(const float *x, int64_t ldx, const float *dy, int64_t lddy, const float *mean,
-                          const float *inverse, int64_t stat_stride, int64_t rows, int64_t cols, float *sum)
-{
-    for (int64_t c = 0; c < cols; c += FL_LANES) {
-        int64_t n = cols - c;
-        fl_vec total = fl_vec_set(0);
-        for (int64_t first = 0; first < rows; first += SUM_RUN) {
-            int64_t end = first + SUM_RUN < rows ? first + SUM_RUN : rows;
-            fl_vec run = fl_vec_set(0);
-            for (int64_t r = first; r < end; r++) {
-                fl_vec centred = fl_vec_load_part(x + r * ldx + c, n);
-                if (mean) centred -= fl_vec_set(mean[r * stat_stride]);
-                fl_vec normed = centred * fl_vec_set(inverse[r * stat_stride]);
-                run = fl_vec_fma(fl_vec_load_part(dy + r * lddy + c, n), normed, run);
-            }
-            total += run;
-        }
-        fl_vec_store_part(sum + c, fl_vec_load_part(sum + c, n) + total, n);
-    }
 }
 
 static float rms_norm(const float *x, const float *w, float eps, float *y, int64_t n)
@@ -345,8 +317,7 @@ static void adamw(const fl_row_adamw *a, float *weight, float *moment1, float *m
 
 const fl_row_kernels FL_ROW_TABLE = {
     .add = add,
-    .column_sum = column_sum,
-    .column_normed = column_normed,
+    .add_normed = add_normed,
     .rms_norm = rms_norm,
     .rms_norm_backward = rms_norm_backward,
     .layer_norm = layer_norm,
