@@ -273,6 +273,17 @@ typedef struct fl_trainer fl_trainer;
 
 typedef enum fl_schedule { FL_SCHEDULE_CONSTANT, FL_SCHEDULE_LINEAR, FL_SCHEDULE_COSINE } fl_schedule;
 
+typedef struct fl_train_step {
+    int64_t step;            /* steps taken, this one included */
+    double loss;             /* mean negative log-likelihood per target token before the update */
+    double grad_norm;        /* before clipping */
+    double lr, seconds;
+    int64_t tokens;          /* of this step */
+} fl_train_step;
+
+/* Called after every step of fl_trainer_run. */
+typedef void (*fl_step_fn)(const fl_train_step *step, void *user);
+
 typedef struct fl_train_options {
     size_t size;             /* sizeof(fl_train_options) */
     int64_t length;          /* tokens per sequence; 0: the model's window */
@@ -291,21 +302,15 @@ typedef struct fl_train_options {
     int64_t save_every;      /* steps between saves; 0: at the end and when cancelled */
     bool resume;             /* continue from `state` if it exists; else an existing file is an error */
     const char *log;         /* JSONL, one object per step; NULL: none */
+    fl_step_fn on_step;
+    void *on_step_user;
     fl_progress_fn progress;
     void *progress_user;
 } fl_train_options;
 
 #define FL_TRAIN_OPTIONS_INIT                                                                                          \
     {sizeof(fl_train_options), 0, 8, 1, 1000, 2e-5, 20, FL_SCHEDULE_CONSTANT, 0.0, 0.9, 0.95, 1e-8, 0.0, 1.0, false,  \
-     0, NULL, 0, false, NULL, NULL, NULL}
-
-typedef struct fl_train_step {
-    int64_t step;            /* steps taken, this one included */
-    double loss;             /* mean negative log-likelihood per target token before the update */
-    double grad_norm;        /* before clipping */
-    double lr, seconds;
-    int64_t tokens;          /* of this step */
-} fl_train_step;
+     0, NULL, 0, false, NULL, NULL, NULL, NULL, NULL}
 
 FL_API fl_status fl_trainer_create(fl_trainer **out, const fl_model *model, const fl_train_options *options);
 FL_API void fl_trainer_destroy(fl_trainer *trainer);

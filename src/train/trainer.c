@@ -269,6 +269,7 @@ static fl_status loop(fl_trainer *t, fl_order *order, const int32_t *ids, int32_
         fl_status s = fl_trainer_step(t, batch, &step);
         if (s == FL_OK) {
             if (last) *last = step;
+            if (t->options.on_step) t->options.on_step(&step, t->options.on_step_user);
             s = log_step(log, &step);
         }
         if (s == FL_OK) s = save_if_wanted(t, t->step == t->options.steps);

@@ -1,0 +1,151 @@
+/* furlong train: fine-tune on texts and write a Hugging Face folder. */
+#include "cli/commands.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/documents.h"
+#include "cli/interrupt.h"
+
+typedef struct train_options {
+    cli_common common; /* first: see cli/common.h */
+    cli_texts data;
+    const char *out, *state, *log, *type;
+    int64_t length, batch, accumulate, steps, warmup, save_every, seed;
+    double lr, lr_end, beta1, beta2, eps, weight_decay, clip;
+    int schedule;
+    bool recompute, resume;
+} train_options;
+
+#define AT(member) offsetof(train_options, member)
+#define MANY 0x1p40
+
+static const cli_flag train_flags[] = {
+    {"data", 'f', "FILE", CLI_TEXTS, AT(data), NULL, 0, 0, NULL, "a text to train on; may be given several times"},
+    {"out", 'o', "FOLDER", CLI_TEXT, AT(out), NULL, 0, 0, NULL, "where the trained model is written"},
+    {"type", 0, "TYPE", CLI_TEXT, AT(type), "f32", 0, 0, NULL, "of the written weights: f32, f16, bf16"},
+    {"length", 0, "N", CLI_INTEGER, AT(length), "0", 0, MANY, NULL, "tokens per sequence; 0: the (scaled) window"},
+    {"batch", 0, "N", CLI_INTEGER, AT(batch), "8", 1, 1 << 20, NULL, "sequences per step"},
+    {"accumulate", 0, "N", CLI_INTEGER, AT(accumulate), "1", 1, 1 << 20, NULL,
+     "passes a step is cut into, to save memory"},
+    {"steps", 0, "N", CLI_INTEGER, AT(steps), "1000", 0, MANY, NULL, "steps in all"},
+    {"lr", 0, "R", CLI_REAL, AT(lr), "2e-5", 0, 1e3, NULL, "peak learning rate"},
+    {"warmup", 0, "N", CLI_INTEGER, AT(warmup), "20", 0, MANY, NULL, "steps from 10 % of the peak to the peak"},
+    {"schedule", 0, "NAME", CLI_CHOICE, AT(schedule), "constant", 0, 0, "constant|linear|cosine",
+     "the rate after the warm-up"},
+    {"lr-end", 0, "F", CLI_REAL, AT(lr_end), "0", 0, 1, NULL, "linear, cosine: share of the peak at the last step"},
+    {"beta1", 0, "F", CLI_REAL, AT(beta1), "0.9", 0, 1, NULL, "AdamW"},
+    {"beta2", 0, "F", CLI_REAL, AT(beta2), "0.95", 0, 1, NULL, "AdamW"},
+    {"eps", 0, "F", CLI_REAL, AT(eps), "1e-8", 0, 1, NULL, "AdamW"},
+    {"weight-decay", 0, "F", CLI_REAL, AT(weight_decay), "0", 0, 1e3, NULL, "AdamW, of matrices only"},
+    {"clip", 0, "F", CLI_REAL, AT(clip), "1", 0, 1e30, NULL, "largest gradient norm; 0: off"},
+    {"seed", 's', "N", CLI_INTEGER, AT(seed), "0", 0, 0x1p62, NULL, "order of the data"},
+    {"recompute", 0, NULL, CLI_SWITCH, AT(recompute), NULL, 0, 0, NULL,
+     "keep less for the backward pass: less memory, a third more time"},
+    {"state", 0, "FILE", CLI_TEXT, AT(state), NULL, 0, 0, NULL, "save everything needed to resume exactly"},
+    {"save-every", 0, "N", CLI_INTEGER, AT(save_every), "0", 0, MANY, NULL,
+     "steps between saves; 0: at the end and on Ctrl-C"},
+    {"resume", 0, NULL, CLI_SWITCH, AT(resume), NULL, 0, 0, NULL, "continue from --state if it exists"},
+    {"log", 0, "FILE", CLI_TEXT, AT(log), NULL, 0, 0, NULL, "one JSON line per step"},
+};
+static const cli_group train_group = CLI_GROUP("Training", train_flags);
+
+/* Documents joined into one stream, each behind the model's BOS. */
+static int32_t *join(const cli_documents *d, int32_t bos, int64_t *count)
+{
+    int32_t *ids = calloc((size_t)(d->tokens + d->count) + 1, sizeof *ids);
+    *count = 0;
+    for (int i = 0; ids && i < d->count; i++) {
+        if (bos >= 0) ids[(*count)++] = bos;
+        if (d->item[i].count) memcpy(ids + *count, d->item[i].ids, (size_t)d->item[i].count * sizeof *ids);
+        *count += d->item[i].count;
+    }
+    return ids;
+}
+
+/* Twenty lines for a run, and every step of a short one. */
+static void show_step(const fl_train_step *s, void *user)
+{
+    const train_options *o = user;
+    int64_t every = o->steps > 20 ? o->steps / 20 : 1;
+    if (s->step % every && s->step != o->steps && s->step != 1) return;
+    cli_note("step %lld of %lld: loss %.4f, gradient norm %.3f, rate %.3g, %.0f tokens/s", (long long)s->step,
+             (long long)o->steps, s->loss, s->grad_norm, s->lr, (double)s->tokens / s->seconds);
+}
+
+static int print_result(const train_options *o, const fl_train_step *last)
+{
+    if (o->common.json)
+        return cli_print_json(json_pack("{ss sI sf sf}", "out", o->out, "steps", (json_int_t)last->step, "loss",
+                                        last->loss, "grad_norm", last->grad_norm));
+    printf("%s: %lld steps, loss %.4f\n", o->out, (long long)last->step, last->loss);
+    return cli_finish_output();
+}
+
+static int train(const train_options *o, const fl_model *model, const int32_t *ids, int64_t count)
+{
+    fl_train_options options = FL_TRAIN_OPTIONS_INIT;
+    options.length = o->length;
+    options.batch = o->batch;
+    options.accumulate = o->accumulate;
+    options.steps = o->steps;
+    options.lr = o->lr;
+    options.warmup = o->warmup;
+    options.schedule = (fl_schedule)o->schedule;
+    options.lr_end = o->lr_end;
+    options.beta1 = o->beta1;
+    options.beta2 = o->beta2;
+    options.eps = o->eps;
+    options.weight_decay = o->weight_decay;
+    options.clip = o->clip;
+    options.recompute = o->recompute;
+    options.seed = (uint64_t)o->seed;
+    options.state = o->state;
+    options.save_every = o->save_every;
+    options.resume = o->resume;
+    options.log = o->log;
+    options.on_step = show_step;
+    options.on_step_user = (void *)(uintptr_t)o;
+    options.progress = cli_progress;
+    fl_trainer *trainer;
+    fl_train_step last = {0};
+    fl_status s = fl_trainer_create(&trainer, model, &options);
+    if (s != FL_OK) return cli_failed(s);
+    cli_interrupt_arm(NULL);
+    s = fl_trainer_run(trainer, ids, count, &last);
+    cli_interrupt_disarm();
+    if (s == FL_OK) s = fl_trainer_export(trainer, o->out, o->type);
+    fl_trainer_destroy(trainer);
+    return s == FL_OK ? print_result(o, &last) : cli_failed(s);
+}
+
+static int run(const cli_call *call)
+{
+    const train_options *o = call->options;
+    if (!o->data.count) return cli_misused(call, "name a text with --data FILE");
+    if (!o->out) return cli_misused(call, "name the folder to write with -o FOLDER");
+    if (o->resume && !o->state) return cli_misused(call, "--resume needs --state FILE");
+    cli_work w = {0};
+    cli_documents documents = {0};
+    int32_t *ids = NULL;
+    int64_t count = 0;
+    int status = cli_open_tokenizer(&w, call, &o->common);
+    if (status == CLI_OK) status = cli_read_documents(&documents, w.tokenizer, &o->data);
+    if (status == CLI_OK) {
+        ids = join(&documents, cli_bos(w.model), &count);
+        if (!ids) cli_error("out of memory");
+        status = ids ? train(o, w.model, ids, count) : CLI_ERROR;
+    }
+    free(ids);
+    cli_documents_free(&documents);
+    cli_close(&w);
+    return status;
+}
+
+static const cli_group *const train_groups[] = {&cli_group_model, &train_group, &cli_group_positions,
+                                                &cli_group_output, NULL};
+const cli_command cli_train = {
+    "train", "fine-tune a model on texts, with its positions stretched if asked", NULL,
+    "Full fine-tuning with next-token loss and AdamW. With --rope-scaling the positions are stretched first and the "
+    "written model says so in its config. Same seed, flags, threads and files: same bits, also after --resume.",
+    sizeof(train_options), train_groups, run};
