@@ -15,26 +15,28 @@
 #define FL_ATTEND_KEYS 64  /* keys of a tile */
 #define FL_ATTEND_LANES 16 /* lanes of a row's sum */
 #define FL_ATTEND_GROUP 6  /* rows of a register tile: a block of a multiple of it wastes nothing */
+#define FL_ATTEND_ROWS 96  /* the most rows of a block */
 
 /* Softmax so far of a block of rows (Milakov, Gimelshein 2018; Dao et al. 2022, FlashAttention). It begins with max
  * -infinity, sum 0 and out 0. */
 typedef struct fl_attend_state {
-    int rows, head_dim;
-    const float *q; /* [rows][head_dim], times the scale of the logits */
-    float *max;     /* [rows] largest logit seen */
-    float *sum;     /* [rows][16]: lane i sums exp(logit - max) of keys i, i+16, i+32, i+48 of each tile */
-    float *out;     /* [rows][head_dim] sum of exp(logit - max) * value */
+    int rows, head_dim; /* rows <= FL_ATTEND_ROWS */
+    const float *q;     /* [rows][head_dim], times the scale of the logits */
+    float *max;         /* [rows] largest logit seen */
+    float *sum;         /* [rows][16]: lane i sums exp(logit - max) of keys i, i+16, i+32, i+48 of each tile */
+    float *out;         /* [rows][head_dim] sum of exp(logit - max) * value */
+    float *weight;      /* scratch [rows][64] */
 } fl_attend_state;
 
 /* A block of query rows against a tile, backward. */
 typedef struct fl_attend_pair {
-    int rows, head_dim;
-    const float *q;    /* [rows][head_dim], times the scale of the logits */
-    const float *dout; /* [rows][head_dim] gradient of out */
-    const float *lse;  /* [rows] natural log of the sum of exp(logit), over all keys */
-    const float *mean; /* [rows] sum of out * dout: the mean of the gradients of the weights under the weights */
-    float *weight;     /* scratch [rows][64] */
-    float *dlogit;     /* [rows][dlogit_stride]: 64 gradients of the logits are written, 0 where a row does not see */
+    int rows, head_dim; /* rows <= FL_ATTEND_ROWS */
+    const float *q;     /* [rows][head_dim], times the scale of the logits */
+    const float *dout;  /* [rows][head_dim] gradient of out */
+    const float *lse;   /* [rows] natural log of the sum of exp(logit), over all keys */
+    const float *mean;  /* [rows] sum of out * dout: the mean of the gradients of the weights under the weights */
+    float *weight;      /* scratch [rows][64] */
+    float *dlogit;      /* [rows][dlogit_stride]: 64 gradients of the logits are written, 0 where a row does not see */
     int dlogit_stride;
     float *dk, *dv; /* [64][head_dim], accumulated */
 } fl_attend_pair;
@@ -52,6 +54,9 @@ typedef struct fl_attend_kernels {
     /* dq[rows][ldq] (+)= dlogit[rows][stride] k[keys][head_dim], chains over keys in order; k holds no NaN. */
     void (*backward_query)(int rows, int head_dim, int keys, const float *dlogit, int dlogit_stride, const float *k,
                            float *dq, int64_t ldq, int accumulate);
+
+    /* x = exp(x) */
+    void (*exp)(float *x, int n);
 } fl_attend_kernels;
 
 extern const fl_attend_kernels fl_attend_kernels_generic;

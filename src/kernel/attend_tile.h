@@ -1,15 +1,12 @@
 /* One tile of attention, written once for every level. A level includes this after it has defined, as static functions:
  *
- *   product(rows, cols, depth, a, a_row, a_step, b, ldb, c, ldc, start)
- *       c[rows][cols] = start + sum over k < depth, in order, of a[r*a_row + k*a_step] * b[k*ldb + c], by fused
- *       multiply-adds; start is 0 (FROM_ZERO) or the old c (FROM_C). Any rows and cols from 1.
- *   softmax(rows, s, max, sum, factor, first, last)
- *       one step of the online softmax for rows <= FL_ATTEND_GROUP: logits s[rows][64] become weights, max and sum move
- *       on, factor[rows] says by how much older sums shrink. Returns whether any factor is not 1.
- *   scale_row(x, n, factor)
- *       x[n] *= factor
- *   softmax_backward(rows, w, dw, dw_stride, lse, mean, first, last)
- *       logits w[rows][64] become weights, their gradients dw become gradients of the logits; 0 for unseen keys.
+ *   product(rows, cols, depth, a, a_row, a_step, b, ldb, c, ldc, factor)
+ *       c[r][i] = start + sum over k < depth, in order, of a[r*a_row + k*a_step] * b[k*ldb + i], by fused
+ * multiply-adds; start is 0 if factor is FROM_ZERO, the old c if it is FROM_C, else c[r][i] * factor[r]. Any rows and
+ * cols from 1. softmax(rows, s, max, sum, factor, first, last) one step of the online softmax: logits s[rows][64]
+ * become weights, max and sum move on, factor[rows] says by how much older sums shrink. scale_row(x, n, factor) x[n] *=
+ * factor softmax_backward(rows, w, dw, dw_stride, lse, mean, first, last) logits w[rows][64] become weights, their
+ * gradients dw become gradients of the logits; 0 for unseen keys.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -48,48 +45,56 @@ static seen seen_by(int rows, const uint8_t *first, const uint8_t *last)
     return s;
 }
 
-/* out[r] += weights of keys from .. to-1 times their values */
-static void add_values(int rows, int head_dim, const float *weight, const float *v, int from, int to, float *out)
+/* out = out * factor + weights of keys from .. to-1 times their values */
+static void add_values(int rows, int head_dim, const float *weight, const float *v, int from, int to, float *out,
+                       const float *factor)
 {
     if (from < to)
         product(rows, head_dim, to - from, weight + from, FL_ATTEND_KEYS, 1, v + (ptrdiff_t)from * head_dim, head_dim,
-                out, head_dim, FROM_C);
+                out, head_dim, factor);
 }
 
-/* Values no row sees, or only some rows see, are never multiplied into another row, not even by a weight of 0. */
+/* Values only some rows see are never multiplied into another row, not even by a weight of 0. */
 static void add_seen_values(int rows, int head_dim, const float *weight, const float *v, const seen *s,
-                            const uint8_t *first, const uint8_t *last, float *out)
+                            const uint8_t *first, const uint8_t *last, float *out, const float *factor)
 {
     int from = s->all_from, to = larger(s->all_from, s->all_to);
-    if (first)
-        for (int r = 0; r < rows; r++)
-            add_values(1, head_dim, weight + r * FL_ATTEND_KEYS, v, first[r], smaller(from, last[r]),
-                       out + (ptrdiff_t)r * head_dim);
-    add_values(rows, head_dim, weight, v, from, to, out);
-    if (first)
-        for (int r = 0; r < rows; r++)
-            add_values(1, head_dim, weight + r * FL_ATTEND_KEYS, v, larger(to, first[r]), last[r],
-                       out + (ptrdiff_t)r * head_dim);
+    for (int r = 0; r < rows; r++) {
+        float *row = out + (ptrdiff_t)r * head_dim;
+        scale_row(row, head_dim, factor[r]);
+        add_values(1, head_dim, weight + r * FL_ATTEND_KEYS, v, first[r], smaller(from, last[r]), row, FROM_C);
+    }
+    add_values(rows, head_dim, weight, v, from, to, out, FROM_C);
+    for (int r = 0; r < rows; r++)
+        add_values(1, head_dim, weight + r * FL_ATTEND_KEYS, v, larger(to, first[r]), last[r],
+                   out + (ptrdiff_t)r * head_dim, FROM_C);
 }
 
+/* Three sweeps over the block rather than one over each group: the softmax of many rows hides its own latencies. */
 static void forward(const fl_attend_state *state, const float *k, const float *v, const uint8_t *first,
                     const uint8_t *last)
 {
     int d = state->head_dim;
-    _Alignas(64) float weight[FL_ATTEND_GROUP * FL_ATTEND_KEYS];
-    float factor[FL_ATTEND_LANES];
-    for (int r = 0; r < state->rows; r += FL_ATTEND_GROUP) {
+    float factor[FL_ATTEND_ROWS];
+    seen group[FL_ATTEND_ROWS / FL_ATTEND_GROUP];
+    for (int r = 0, g = 0; r < state->rows; r += FL_ATTEND_GROUP, g++) {
         int rows = smaller(FL_ATTEND_GROUP, state->rows - r);
-        const uint8_t *group_first = first ? first + r : NULL, *group_last = first ? last + r : NULL;
-        seen s = seen_by(rows, group_first, group_last);
-        if (s.from >= s.to) continue;
+        group[g] = seen_by(rows, first ? first + r : NULL, first ? last + r : NULL);
+        int from = group[g].whole_from, keys = group[g].whole_to - from;
+        if (keys > 0)
+            product(rows, keys, d, state->q + (ptrdiff_t)r * d, d, 1, k + from, FL_ATTEND_KEYS,
+                    state->weight + r * FL_ATTEND_KEYS + from, FL_ATTEND_KEYS, FROM_ZERO);
+    }
+    softmax(state->rows, state->weight, state->max, state->sum, factor, first, last);
+    for (int r = 0, g = 0; r < state->rows; r += FL_ATTEND_GROUP, g++) {
+        int rows = smaller(FL_ATTEND_GROUP, state->rows - r);
+        const seen *s = &group[g];
+        const float *weight = state->weight + r * FL_ATTEND_KEYS;
         float *out = state->out + (ptrdiff_t)r * d;
-        product(rows, s.whole_to - s.whole_from, d, state->q + (ptrdiff_t)r * d, d, 1, k + s.whole_from,
-                FL_ATTEND_KEYS, weight + s.whole_from, FL_ATTEND_KEYS, FROM_ZERO);
-        if (softmax(rows, weight, state->max + r, state->sum + r * FL_ATTEND_LANES, factor, group_first, group_last))
-            for (int i = 0; i < rows; i++)
-                scale_row(out + (ptrdiff_t)i * d, d, factor[i]);
-        add_seen_values(rows, d, weight, v, &s, group_first, group_last, out);
+        if (s->all_from == s->from && s->all_to == s->to)
+            add_values(rows, d, weight, v, s->from, s->to, out, factor + r);
+        else if (s->from < s->to)
+            add_seen_values(rows, d, weight, v, s, first + r, last + r, out, factor + r);
     }
 }
 

@@ -15,7 +15,6 @@
 #include "kernel/simd/exp.h"
 
 #define BLOCK_KEYS 1024
-#define BLOCK_ROWS (16 * FL_ATTEND_GROUP)
 #define BATCH 256          /* sequences handled at once */
 #define UNITS_PER_THREAD 4 /* with fewer units than this, each key block of a unit becomes a task */
 #define SPLIT_BYTES ((size_t)16 << 20)
@@ -44,8 +43,8 @@ typedef struct unit {
     int64_t first;          /* the first row: row of the sequence * group + head within the group */
     int64_t lo, hi;         /* some row sees something of [lo, hi) */
     int64_t all_lo, all_hi; /* every row sees all of [all_lo, all_hi) */
-    int64_t row_lo[BLOCK_ROWS], row_hi[BLOCK_ROWS];
-    float *q, *lanes; /* [rows][head_dim] times scale, [rows][16] */
+    int64_t row_lo[FL_ATTEND_ROWS], row_hi[FL_ATTEND_ROWS];
+    float *q, *lanes, *weight; /* [rows][head_dim] times scale, [rows][16], [rows][64] */
     part block, total;
 } unit;
 
@@ -73,25 +72,41 @@ static void part_clear(const part *p, int rows, int head_dim)
     memset(p->out, 0, (size_t)rows * head_dim * sizeof(float));
 }
 
-/* total = total and block together; block holds later keys. A row that saw nothing of the block stays as it is. */
-static void part_merge(const part *total, const part *block, int rows, int head_dim)
+static void scale_row(const float *restrict from, float factor, float *restrict to, int n)
 {
+    for (int i = 0; i < n; i++)
+        to[i] = from[i] * factor;
+}
+
+static void merge_row(float *restrict to, float a, const float *restrict from, float b, int n)
+{
+    for (int i = 0; i < n; i++)
+        to[i] = to[i] * a + from[i] * b;
+}
+
+/* total = total and block together; block holds later keys. A row that saw nothing of the block stays as it is. */
+static void part_merge(const attend_job *job, const part *total, const part *block, int rows)
+{
+    int d = job->head_dim;
+    float a[FL_ATTEND_ROWS], b[FL_ATTEND_ROWS];
+    for (int r = 0; r < rows; r++) {
+        float max = block->max[r] > total->max[r] ? block->max[r] : total->max[r];
+        a[r] = total->max[r] - max;
+        b[r] = block->max[r] - max;
+    }
+    job->device->kernels->attend->exp(a, rows);
+    job->device->kernels->attend->exp(b, rows);
     for (int r = 0; r < rows; r++) {
         if (block->max[r] == -INFINITY) continue;
-        float max = block->max[r] > total->max[r] ? block->max[r] : total->max[r];
-        float a = fl_exp_scalar(total->max[r] - max), b = fl_exp_scalar(block->max[r] - max);
-        total->max[r] = max;
-        total->sum[r] = total->sum[r] * a + block->sum[r] * b;
-        float *to = total->out + (ptrdiff_t)r * head_dim;
-        const float *from = block->out + (ptrdiff_t)r * head_dim;
-        for (int i = 0; i < head_dim; i++)
-            to[i] = to[i] * a + from[i] * b;
+        total->max[r] = block->max[r] > total->max[r] ? block->max[r] : total->max[r];
+        total->sum[r] = total->sum[r] * a[r] + block->sum[r] * b[r];
+        merge_row(total->out + (ptrdiff_t)r * d, a[r], block->out + (ptrdiff_t)r * d, b[r], d);
     }
 }
 
 static int64_t row_blocks(int64_t rows)
 {
-    return (rows + BLOCK_ROWS - 1) / BLOCK_ROWS;
+    return (rows + FL_ATTEND_ROWS - 1) / FL_ATTEND_ROWS;
 }
 
 /* The last i with begin[i] <= value; begin ascends. */
@@ -117,8 +132,8 @@ static void unit_open(const attend_job *job, int64_t index, unit *u)
     int64_t rows = u->seq->rows * job->group, blocks = row_blocks(rows);
     index -= job->unit_begin[s];
     u->kv_head = (int)(index / blocks);
-    u->first = (blocks - 1 - index % blocks) * BLOCK_ROWS;
-    u->rows = (int)fl_min64(BLOCK_ROWS, rows - u->first);
+    u->first = (blocks - 1 - index % blocks) * FL_ATTEND_ROWS;
+    u->rows = (int)fl_min64(FL_ATTEND_ROWS, rows - u->first);
     u->lo = u->all_hi = INT64_MAX;
     u->hi = u->all_lo = 0;
     for (int r = 0; r < u->rows; r++) {
@@ -149,17 +164,18 @@ static int64_t unit_row(const attend_job *job, const unit *u, int r, int *head)
 static void unit_gather(const attend_job *job, unit *u, int thread)
 {
     int d = job->head_dim;
-    size_t q = round16((size_t)BLOCK_ROWS * d), lanes = BLOCK_ROWS * FL_ATTEND_LANES, rest = part_floats(BLOCK_ROWS, d);
-    u->q = fl_cpu_scratch(job->device, thread, SLOT, (q + lanes + 2 * rest) * sizeof(float));
+    size_t q = round16((size_t)FL_ATTEND_ROWS * d), rest = part_floats(FL_ATTEND_ROWS, d);
+    size_t lanes = FL_ATTEND_ROWS * FL_ATTEND_LANES, weight = FL_ATTEND_ROWS * FL_ATTEND_KEYS;
+    u->q = fl_cpu_scratch(job->device, thread, SLOT, (q + lanes + weight + 2 * rest) * sizeof(float));
     u->lanes = u->q + q;
-    u->block = part_at(u->lanes + lanes, BLOCK_ROWS);
-    u->total = part_at(u->lanes + lanes + rest, BLOCK_ROWS);
+    u->weight = u->lanes + lanes;
+    u->block = part_at(u->weight + weight, FL_ATTEND_ROWS);
+    u->total = part_at(u->weight + weight + rest, FL_ATTEND_ROWS);
     for (int r = 0; r < u->rows; r++) {
         int head;
         int64_t row = unit_row(job, u, r, &head);
         const float *from = fl_row(job->args->q, row) + (ptrdiff_t)head * d;
-        for (int i = 0; i < d; i++)
-            u->q[(ptrdiff_t)r * d + i] = from[i] * job->args->scale;
+        scale_row(from, job->args->scale, u->q + (ptrdiff_t)r * d, d);
     }
 }
 
@@ -175,7 +191,7 @@ static void unit_attend(const attend_job *job, unit *u, int64_t block)
     const fl_kv_view *kv = &u->seq->kv;
     part_clear(&u->block, u->rows, d);
     memset(u->lanes, 0, (size_t)u->rows * FL_ATTEND_LANES * sizeof(float));
-    fl_attend_state state = {u->rows, d, u->q, u->block.max, u->lanes, u->block.out};
+    fl_attend_state state = {u->rows, d, u->q, u->block.max, u->lanes, u->block.out, u->weight};
     int64_t key = fl_max64(u->lo, block * BLOCK_KEYS) / FL_TILE_KEYS * FL_TILE_KEYS;
     int64_t end = fl_min64(u->hi, (block + 1) * BLOCK_KEYS);
     for (; key < end; key += FL_TILE_KEYS) {
@@ -187,7 +203,7 @@ static void unit_attend(const attend_job *job, unit *u, int64_t block)
             job->device->kernels->attend->forward(&state, k, v, NULL, NULL);
             continue;
         }
-        uint8_t first[BLOCK_ROWS], last[BLOCK_ROWS];
+        uint8_t first[FL_ATTEND_ROWS], last[FL_ATTEND_ROWS];
         for (int r = 0; r < u->rows; r++) {
             first[r] = within_tile(u->row_lo[r], key);
             last[r] = within_tile(u->row_hi[r], key);
@@ -221,13 +237,10 @@ static void unit_close(const attend_job *job, const unit *u, const part *total)
             float max = own > *lse ? own : *lse;
             float a = fl_exp_scalar(*lse - max), b = fl_exp_scalar(own - max);
             float before = a / (a + b), now = b / (a + b) / total->sum[r];
-            for (int i = 0; i < d; i++)
-                to[i] = to[i] * before + from[i] * now;
+            merge_row(to, before, from, now, d);
             *lse = max + logf(a + b);
         } else {
-            float inverse = seen ? 1.0f / total->sum[r] : 0;
-            for (int i = 0; i < d; i++)
-                to[i] = from[i] * inverse;
+            scale_row(from, seen ? 1.0f / total->sum[r] : 0, to, d);
             *lse = own;
         }
     }
@@ -242,7 +255,7 @@ static void attend_unit(void *context, int64_t index, int thread)
     part_clear(&u.total, u.rows, job->head_dim);
     for (int64_t block = u.lo / BLOCK_KEYS; block * BLOCK_KEYS < u.hi; block++) {
         unit_attend(job, &u, block);
-        part_merge(&u.total, &u.block, u.rows, job->head_dim);
+        part_merge(job, &u.total, &u.block, u.rows);
     }
     unit_close(job, &u, &u.total);
 }
@@ -284,7 +297,7 @@ static void split_merge(void *context, int64_t index, int thread)
     part total = split_part(s, index);
     for (int64_t i = s->begin[index]; i < s->begin[index + 1]; i++) {
         part block = split_part(s, s->units + i);
-        part_merge(&total, &block, u.rows, s->attend->head_dim);
+        part_merge(s->attend, &total, &block, u.rows);
         s->next[index]++;
     }
     if (s->next[index] < s->end[index]) return;
@@ -299,7 +312,7 @@ static bool attend_split(attend_job *job, int64_t units)
     if (threads == 1 || units >= (int64_t)threads * UNITS_PER_THREAD) return false;
     split_job s = {.attend = job, .units = (int)units, .rows = 1};
     for (int i = 0; i < job->sequences; i++)
-        s.rows = (int)fl_max64(s.rows, fl_min64(BLOCK_ROWS, job->seq[i].rows * job->group));
+        s.rows = (int)fl_max64(s.rows, fl_min64(FL_ATTEND_ROWS, job->seq[i].rows * job->group));
     size_t bytes = part_floats(s.rows, job->head_dim) * sizeof(float);
     int64_t capacity = (int64_t)(SPLIT_BYTES / bytes) - units;
     s.shared = fl_cpu_shared_scratch(job->device, SLOT, SPLIT_BYTES);

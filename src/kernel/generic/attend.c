@@ -7,14 +7,16 @@
 
 #include "kernel/simd/exp.h"
 
-enum start { FROM_ZERO, FROM_C };
+static const float from_zero[1], from_c[1]; /* their addresses count */
+#define FROM_ZERO from_zero
+#define FROM_C from_c
 
 static void product(int rows, int cols, int depth, const float *a, ptrdiff_t a_row, ptrdiff_t a_step, const float *b,
-                    ptrdiff_t ldb, float *c, ptrdiff_t ldc, enum start start)
+                    ptrdiff_t ldb, float *c, ptrdiff_t ldc, const float *factor)
 {
     for (int r = 0; r < rows; r++) {
-        for (int i = 0; i < cols && start == FROM_ZERO; i++)
-            c[r * ldc + i] = 0;
+        for (int i = 0; i < cols && factor != FROM_C; i++)
+            c[r * ldc + i] = factor == FROM_ZERO ? 0 : c[r * ldc + i] * factor[r];
         for (int k = 0; k < depth; k++)
             for (int i = 0; i < cols; i++)
                 c[r * ldc + i] = fmaf(a[r * a_row + k * a_step], b[k * ldb + i], c[r * ldc + i]);
@@ -26,10 +28,9 @@ static bool is_seen(const uint8_t *first, const uint8_t *last, int row, int key)
     return !first || (key >= first[row] && key < last[row]);
 }
 
-static bool softmax(int rows, float *s, float *max, float *sum, float *factor, const uint8_t *first,
+static void softmax(int rows, float *s, float *max, float *sum, float *factor, const uint8_t *first,
                     const uint8_t *last)
 {
-    bool any = false;
     for (int r = 0; r < rows; r++) {
         float *w = s + r * FL_ATTEND_KEYS, *lane = sum + r * FL_ATTEND_LANES, top = max[r];
         for (int j = 0; j < FL_ATTEND_KEYS; j++)
@@ -42,9 +43,7 @@ static bool softmax(int rows, float *s, float *max, float *sum, float *factor, c
         for (int i = 0; i < FL_ATTEND_LANES; i++)
             lane[i] = fmaf(lane[i], factor[r], (w[i] + w[i + 16]) + (w[i + 32] + w[i + 48]));
         max[r] = top;
-        any |= factor[r] != 1;
     }
-    return any;
 }
 
 static void scale_row(float *x, int n, float factor)
@@ -65,10 +64,17 @@ static void softmax_backward(int rows, float *w, float *dw, ptrdiff_t dw_stride,
         }
 }
 
+static void exp_all(float *x, int n)
+{
+    for (int i = 0; i < n; i++)
+        x[i] = fl_exp_scalar(x[i]);
+}
+
 #include "kernel/attend_tile.h"
 
 const fl_attend_kernels fl_attend_kernels_generic = {
     .forward = forward,
     .backward = backward,
     .backward_query = backward_query,
+    .exp = exp_all,
 };

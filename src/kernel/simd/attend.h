@@ -12,9 +12,9 @@
 #define SUM_VECTORS (FL_ATTEND_LANES / FL_LANES)
 #define STRIP_VECTORS (FL_LANES == 16 ? 4 : 2) /* width of the register tile */
 
-_Static_assert(FL_ATTEND_GROUP <= FL_LANES, "a vector holds one value per row of a group");
-
-enum start { FROM_ZERO, FROM_C };
+static const float from_zero[1], from_c[1]; /* their addresses count */
+#define FROM_ZERO from_zero
+#define FROM_C from_c
 
 typedef struct product_args {
     int depth;
@@ -24,7 +24,7 @@ typedef struct product_args {
     ptrdiff_t ldb;
     float *c;
     ptrdiff_t ldc;
-    enum start start;
+    const float *factor;
     int tail; /* values in the last vector, if it is not whole */
 } product_args;
 
@@ -32,21 +32,23 @@ typedef struct product_args {
 ATTEND_INLINE void strip(const int rows, const int vectors, const bool whole, const product_args *p)
 {
     fl_vec sum[FL_ATTEND_GROUP * 4], value[4];
-    int tail = p->tail;
-    ptrdiff_t a_row = p->a_row, a_step = p->a_step, ldb = p->ldb;
+    const float *a = p->a, *b = p->b, *factor = p->factor;
+    ptrdiff_t a_row = p->a_row, a_step = p->a_step, ldb = p->ldb, ldc = p->ldc;
+    float *c = p->c;
+    int tail = p->tail, depth = p->depth;
     ATTEND_UNROLL
     for (int r = 0; r < rows; r++) {
         ATTEND_UNROLL
         for (int i = 0; i < vectors; i++) {
-            const float *c = p->c + r * p->ldc + i * FL_LANES;
-            if (p->start == FROM_ZERO)
+            const float *from = c + r * ldc + i * FL_LANES;
+            if (factor == FROM_ZERO)
                 sum[r * vectors + i] = fl_vec_set(0);
             else
-                sum[r * vectors + i] = whole || i < vectors - 1 ? fl_vec_load(c) : fl_vec_load_first(c, tail);
+                sum[r * vectors + i] = whole || i < vectors - 1 ? fl_vec_load(from) : fl_vec_load_first(from, tail);
+            if (factor != FROM_ZERO && factor != FROM_C) sum[r * vectors + i] *= fl_vec_set(factor[r]);
         }
     }
-    const float *a = p->a, *b = p->b;
-    for (int k = 0; k < p->depth; k++) {
+    for (int k = 0; k < depth; k++) {
         ATTEND_UNROLL
         for (int i = 0; i < vectors; i++)
             value[i] =
@@ -65,11 +67,11 @@ ATTEND_INLINE void strip(const int rows, const int vectors, const bool whole, co
     for (int r = 0; r < rows; r++) {
         ATTEND_UNROLL
         for (int i = 0; i < vectors; i++) {
-            float *c = p->c + r * p->ldc + i * FL_LANES;
+            float *to = c + r * ldc + i * FL_LANES;
             if (whole || i < vectors - 1)
-                fl_vec_store(c, sum[r * vectors + i]);
+                fl_vec_store(to, sum[r * vectors + i]);
             else
-                fl_vec_store_first(c, sum[r * vectors + i], tail);
+                fl_vec_store_first(to, sum[r * vectors + i], tail);
         }
     }
 }
@@ -118,7 +120,7 @@ static const strip_fn part_strips[STRIP_VECTORS][FL_ATTEND_GROUP] = {
 };
 
 static void product(int rows, int cols, int depth, const float *a, ptrdiff_t a_row, ptrdiff_t a_step, const float *b,
-                    ptrdiff_t ldb, float *c, ptrdiff_t ldc, enum start start)
+                    ptrdiff_t ldb, float *c, ptrdiff_t ldc, const float *factor)
 {
     int vectors = (cols + FL_LANES - 1) / FL_LANES, strips = (vectors + STRIP_VECTORS - 1) / STRIP_VECTORS;
     int tail = cols - (vectors - 1) * FL_LANES;
@@ -129,8 +131,16 @@ static void product(int rows, int cols, int depth, const float *a, ptrdiff_t a_r
         at += width;
         for (int r = 0; r < rows; r += FL_ATTEND_GROUP) {
             int group = rows - r < FL_ATTEND_GROUP ? rows - r : FL_ATTEND_GROUP;
-            product_args p = {depth, a + r * a_row,        a_row, a_step, b + column,
-                              ldb,   c + r * ldc + column, ldc,   start,  tail};
+            product_args p = {.depth = depth,
+                              .a = a + r * a_row,
+                              .a_row = a_row,
+                              .a_step = a_step,
+                              .b = b + column,
+                              .ldb = ldb,
+                              .c = c + r * ldc + column,
+                              .ldc = ldc,
+                              .factor = factor == FROM_ZERO || factor == FROM_C ? factor : factor + r,
+                              .tail = tail};
             row[group - 1](&p);
         }
     }
@@ -154,17 +164,33 @@ ATTEND_INLINE fl_vec larger_of(fl_vec a, fl_vec b)
 {
     return _mm512_max_ps(a, b);
 }
-ATTEND_INLINE float largest(fl_vec v)
-{
-    return _mm512_reduce_max_ps(v);
-}
-ATTEND_INLINE bool all_equal(fl_vec a, fl_vec b)
-{
-    return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ) == 0xffff;
-}
 ATTEND_INLINE fl_vec zero_if_equal(fl_vec v, fl_vec to)
 {
     return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(v, to, _CMP_NEQ_UQ), v);
+}
+/* Each the larger of a's and of b's even and odd quarters: a's two, then b's two. */
+ATTEND_INLINE fl_vec larger_quarters(fl_vec a, fl_vec b)
+{
+    return larger_of(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
+}
+/* In each quarter, two values for a and two for b. */
+ATTEND_INLINE fl_vec larger_pairs(fl_vec a, fl_vec b)
+{
+    return larger_of(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+}
+ATTEND_INLINE fl_vec larger_singles(fl_vec ab, fl_vec cd)
+{
+    __m512d x = _mm512_castps_pd(ab), y = _mm512_castps_pd(cd);
+    return larger_of(_mm512_castpd_ps(_mm512_unpacklo_pd(x, y)), _mm512_castpd_ps(_mm512_unpackhi_pd(x, y)));
+}
+/* The largest lane of each of v[16]. */
+ATTEND_INLINE fl_vec largest_of_each(const fl_vec *v)
+{
+    fl_vec x[4];
+    ATTEND_UNROLL
+    for (int i = 0; i < 4; i++)
+        x[i] = larger_quarters(larger_quarters(v[i], v[4 + i]), larger_quarters(v[8 + i], v[12 + i]));
+    return larger_singles(larger_pairs(x[0], x[1]), larger_pairs(x[2], x[3]));
 }
 
 #else
@@ -185,72 +211,98 @@ ATTEND_INLINE fl_vec larger_of(fl_vec a, fl_vec b)
 {
     return _mm256_max_ps(a, b);
 }
-ATTEND_INLINE float largest(fl_vec v)
-{
-    __m128 x = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-    x = _mm_max_ps(x, _mm_movehl_ps(x, x));
-    return _mm_cvtss_f32(_mm_max_ss(x, _mm_movehdup_ps(x)));
-}
-ATTEND_INLINE bool all_equal(fl_vec a, fl_vec b)
-{
-    return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_EQ_OQ)) == 0xff;
-}
 ATTEND_INLINE fl_vec zero_if_equal(fl_vec v, fl_vec to)
 {
     return _mm256_and_ps(v, _mm256_cmp_ps(v, to, _CMP_NEQ_UQ));
 }
+ATTEND_INLINE fl_vec larger_halves(fl_vec a, fl_vec b)
+{
+    return larger_of(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
+}
+ATTEND_INLINE fl_vec larger_pairs(fl_vec a, fl_vec b)
+{
+    return larger_of(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+}
+ATTEND_INLINE fl_vec larger_singles(fl_vec ab, fl_vec cd)
+{
+    __m256d x = _mm256_castps_pd(ab), y = _mm256_castps_pd(cd);
+    return larger_of(_mm256_castpd_ps(_mm256_unpacklo_pd(x, y)), _mm256_castpd_ps(_mm256_unpackhi_pd(x, y)));
+}
+/* The largest lane of each of v[8]. */
+ATTEND_INLINE fl_vec largest_of_each(const fl_vec *v)
+{
+    fl_vec x[4];
+    ATTEND_UNROLL
+    for (int i = 0; i < 4; i++)
+        x[i] = larger_halves(v[i], v[4 + i]);
+    return larger_singles(larger_pairs(x[0], x[1]), larger_pairs(x[2], x[3]));
+}
 
 #endif
 
-ATTEND_INLINE bool softmax_rows(const bool whole, int rows, float *s, float *max, float *sum, float *factor,
+/* The largest logit of a row, still spread over the lanes. */
+ATTEND_INLINE fl_vec row_top(const bool whole, const float *s, int first, int last)
+{
+    fl_vec nothing = fl_vec_set(-INFINITY), top[4];
+    ATTEND_UNROLL
+    for (int i = 0; i < TILE_VECTORS; i++) {
+        fl_vec v = fl_vec_load(s + i * FL_LANES);
+        if (!whole) v = choose(seen_lanes(first, last, i), v, nothing);
+        top[i % 4] = i < 4 ? v : larger_of(v, top[i % 4]);
+    }
+    return larger_of(larger_of(top[0], top[1]), larger_of(top[2], top[3]));
+}
+
+ATTEND_INLINE void row_weights(const bool whole, float *s, float *sum, float shift, float factor, int first, int last)
+{
+    fl_vec top = fl_vec_set(shift), weight[TILE_VECTORS];
+    ATTEND_UNROLL
+    for (int i = 0; i < TILE_VECTORS; i++) {
+        weight[i] = fl_vec_exp(fl_vec_load(s + i * FL_LANES) - top);
+        if (!whole) weight[i] = choose(seen_lanes(first, last, i), weight[i], fl_vec_set(0));
+        fl_vec_store(s + i * FL_LANES, weight[i]);
+    }
+    ATTEND_UNROLL
+    for (int i = 0; i < SUM_VECTORS; i++) {
+        fl_vec w = (weight[i] + weight[i + SUM_VECTORS]) + (weight[i + 2 * SUM_VECTORS] + weight[i + 3 * SUM_VECTORS]);
+        fl_vec_store(sum + i * FL_LANES, fl_vec_fma(fl_vec_load(sum + i * FL_LANES), fl_vec_set(factor), w));
+    }
+}
+
+/* n <= FL_LANES rows, whose maxima fill one vector. */
+ATTEND_INLINE void softmax_rows(const bool whole, int n, float *s, float *max, float *sum, float *factor,
                                 const uint8_t *first, const uint8_t *last)
 {
-    fl_vec nothing = fl_vec_set(-INFINITY), zero = fl_vec_set(0), one = fl_vec_set(1);
-    _Alignas(64) float shift[FL_LANES];
-    for (int r = 0; r < rows; r++) {
-        const float *x = s + r * FL_ATTEND_KEYS;
-        fl_vec top[4] = {nothing, nothing, nothing, nothing};
-        ATTEND_UNROLL
-        for (int i = 0; i < TILE_VECTORS; i++) {
-            fl_vec v = fl_vec_load(x + i * FL_LANES);
-            if (!whole) v = choose(seen_lanes(first[r], last[r], i), v, nothing);
-            top[i % 4] = i < 4 ? v : larger_of(v, top[i % 4]);
-        }
-        shift[r] = largest(larger_of(larger_of(top[0], top[1]), larger_of(top[2], top[3])));
-    }
-    for (int r = rows; r < FL_LANES; r++)
-        shift[r] = 0;
-    fl_vec before = fl_vec_load_first(max, rows), now = larger_of(fl_vec_load(shift), before);
-    fl_vec_store_first(max, now, rows);
+    fl_vec nothing = fl_vec_set(-INFINITY), top[FL_LANES];
+    _Alignas(64) float shift[FL_LANES], factors[FL_LANES];
+    for (int r = 0; r < n; r++)
+        top[r] = row_top(whole, s + r * FL_ATTEND_KEYS, whole ? 0 : first[r], whole ? FL_ATTEND_KEYS : last[r]);
+    for (int r = n; r < FL_LANES; r++)
+        top[r] = nothing;
+    fl_vec before = fl_vec_load_part(max, n), now = larger_of(largest_of_each(top), before);
+    fl_vec_store_part(max, now, n);
     /* Nothing seen yet: any finite number will do, since every weight is 0. */
     now = zero_if_equal(now, nothing);
     fl_vec_store(shift, now);
-    fl_vec factors = fl_vec_exp(before - now);
-    fl_vec_store(factor, factors);
-    for (int r = 0; r < rows; r++) {
-        float *x = s + r * FL_ATTEND_KEYS, *lane = sum + r * FL_ATTEND_LANES;
-        fl_vec top = fl_vec_set(shift[r]), weight[TILE_VECTORS];
-        ATTEND_UNROLL
-        for (int i = 0; i < TILE_VECTORS; i++) {
-            weight[i] = fl_vec_exp(fl_vec_load(x + i * FL_LANES) - top);
-            if (!whole) weight[i] = choose(seen_lanes(first[r], last[r], i), weight[i], zero);
-            fl_vec_store(x + i * FL_LANES, weight[i]);
-        }
-        ATTEND_UNROLL
-        for (int i = 0; i < SUM_VECTORS; i++) {
-            fl_vec w =
-                (weight[i] + weight[i + SUM_VECTORS]) + (weight[i + 2 * SUM_VECTORS] + weight[i + 3 * SUM_VECTORS]);
-            fl_vec_store(lane + i * FL_LANES, fl_vec_fma(fl_vec_load(lane + i * FL_LANES), fl_vec_set(factor[r]), w));
-        }
+    fl_vec_store(factors, fl_vec_exp(before - now));
+    for (int r = 0; r < n; r++) {
+        row_weights(whole, s + r * FL_ATTEND_KEYS, sum + r * FL_ATTEND_LANES, shift[r], factors[r],
+                    whole ? 0 : first[r], whole ? FL_ATTEND_KEYS : last[r]);
+        factor[r] = factors[r];
     }
-    return !all_equal(fl_vec_load_first(factor, rows), fl_vec_keep_first(one, rows));
 }
 
-static bool softmax(int rows, float *s, float *max, float *sum, float *factor, const uint8_t *first,
+static void softmax(int rows, float *s, float *max, float *sum, float *factor, const uint8_t *first,
                     const uint8_t *last)
 {
-    return first ? softmax_rows(false, rows, s, max, sum, factor, first, last)
-                 : softmax_rows(true, rows, s, max, sum, factor, NULL, NULL);
+    for (int r = 0; r < rows; r += FL_LANES) {
+        int n = rows - r < FL_LANES ? rows - r : FL_LANES;
+        if (first)
+            softmax_rows(false, n, s + r * FL_ATTEND_KEYS, max + r, sum + r * FL_ATTEND_LANES, factor + r, first + r,
+                         last + r);
+        else
+            softmax_rows(true, n, s + r * FL_ATTEND_KEYS, max + r, sum + r * FL_ATTEND_LANES, factor + r, NULL, NULL);
+    }
 }
 
 static void scale_row(float *x, int n, float factor)
@@ -291,10 +343,17 @@ static void softmax_backward(int rows, float *w, float *dw, ptrdiff_t dw_stride,
         backward_rows(true, rows, w, dw, dw_stride, lse, mean, NULL, NULL);
 }
 
+static void exp_all(float *x, int n)
+{
+    for (int i = 0; i < n; i += FL_LANES)
+        fl_vec_store_part(x + i, fl_vec_exp(fl_vec_load_part(x + i, n - i)), n - i);
+}
+
 #include "kernel/attend_tile.h"
 
 const fl_attend_kernels ATTEND_TABLE = {
     .forward = forward,
     .backward = backward,
     .backward_query = backward_query,
+    .exp = exp_all,
 };

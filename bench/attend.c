@@ -1,0 +1,228 @@
+/* Attention in GFLOP/s and as a share of what a loop of nothing but fused multiply-adds reaches, run in turn with it.
+ *
+ *   bench_attend [threads] [keys] [head_dim] [level]     0 or nothing: a table over lengths, then one over head sizes
+ *
+ * Causal attention: a forward counts 2 products of 2*head_dim operations for each of the N*N/2 pairs of a head, forward
+ * and backward together 3.5 times that (two products forward, five backward). */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/pool.h"
+#include "base/rng.h"
+#include "device/cpu/cpu.h"
+#include "kernel/kernel.h"
+
+#define PEAK_SECONDS 0.02
+#define SECONDS 1.0 /* per measurement */
+#define WIDTH 768   /* heads * head_dim */
+
+#if defined(__x86_64__)
+/* 24 chains, each multiply-add independent of the others: what the units can do when nothing else is asked of them. */
+#define CHAINS(vector, a, b)                                                                                           \
+    "vfmadd231ps %%" vector a ",%%" vector b ",%%" vector "0\n\tvfmadd231ps %%" vector a ",%%" vector b ",%%" vector   \
+    "1\n\tvfmadd231ps %%" vector a ",%%" vector b ",%%" vector "2\n\tvfmadd231ps %%" vector a ",%%" vector b           \
+    ",%%" vector "3\n\tvfmadd231ps %%" vector a ",%%" vector b ",%%" vector "4\n\tvfmadd231ps %%" vector a             \
+    ",%%" vector b ",%%" vector "5\n\tvfmadd231ps %%" vector a ",%%" vector b ",%%" vector                             \
+    "6\n\tvfmadd231ps %%" vector a ",%%" vector b ",%%" vector "7\n\tvfmadd231ps %%" vector a ",%%" vector b           \
+    ",%%" vector "8\n\tvfmadd231ps %%" vector a ",%%" vector b ",%%" vector "9\n\tvfmadd231ps %%" vector a             \
+    ",%%" vector b ",%%" vector "10\n\tvfmadd231ps %%" vector a ",%%" vector b ",%%" vector "11\n\t"
+#define CLOBBERS "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11"
+
+static void chains_avx512(int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        __asm__ volatile(CHAINS("zmm", "14", "15")::: CLOBBERS, "xmm14", "xmm15");
+}
+
+static void chains_avx2(int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        __asm__ volatile(CHAINS("ymm", "14", "15")::: CLOBBERS, "xmm14", "xmm15");
+}
+
+static void spin(void *context, int64_t task, int thread)
+{
+    const char *level = context;
+    (void)task;
+    (void)thread;
+    __asm__ volatile("vzeroall" ::: CLOBBERS, "xmm12", "xmm13", "xmm14", "xmm15");
+    if (strcmp(level, "avx512") == 0)
+        chains_avx512(100000);
+    else
+        chains_avx2(100000);
+}
+#endif
+
+/* GFLOP/s of all threads; 0 if unknown. */
+static double peak(fl_device *d)
+{
+#if defined(__x86_64__)
+    const char *level = d->kernels->name;
+    if (strcmp(level, "generic") == 0) return 0;
+    double begin = fl_clock_seconds(), seconds = 0;
+    int64_t operations = 0, tasks = 4 * fl_pool_threads(d->pool);
+    while (seconds < PEAK_SECONDS) {
+        fl_pool_run(d->pool, tasks, spin, (void *)level);
+        operations += tasks * 100000 * 12 * 2 * (strcmp(level, "avx512") == 0 ? 16 : 8);
+        seconds = fl_clock_seconds() - begin;
+    }
+    return (double)operations / seconds / 1e9;
+#else
+    (void)d;
+    return 0;
+#endif
+}
+
+static fl_tensor matrix(fl_rng *rng, int64_t rows, int64_t cols)
+{
+    fl_tensor t = {.type = FL_F32, .rows = rows, .cols = cols, .ld = cols};
+    t.data = malloc((size_t)(rows * cols) * sizeof(float));
+    for (int64_t i = 0; t.data && i < rows * cols; i++)
+        ((float *)t.data)[i] = (float)(fl_rng_uniform(rng) * 2 - 1);
+    if (!t.data) exit(1);
+    return t;
+}
+
+typedef struct problem {
+    fl_tensor q, k, v, out, dout, dq, dk, dv;
+    float *lse;
+    int64_t *lo, *hi;
+    fl_memory *memory;
+    fl_attend_seq seq;
+    fl_attend_backward_args args;
+} problem;
+
+static void problem_open(problem *p, fl_device *d, int64_t rows, int64_t keys, int head_dim)
+{
+    int heads = WIDTH / head_dim;
+    fl_rng rng;
+    fl_rng_seed(&rng, 1);
+    fl_tensor *t[] = {&p->q, &p->k, &p->v, &p->out, &p->dout, &p->dq, &p->dk, &p->dv};
+    for (int i = 0; i < 8; i++)
+        *t[i] = matrix(&rng, i == 1 || i == 2 || i > 5 ? keys : rows, heads * head_dim);
+    p->lse = calloc((size_t)(rows * heads), sizeof *p->lse);
+    p->lo = calloc((size_t)rows, sizeof *p->lo);
+    p->hi = calloc((size_t)rows, sizeof *p->hi);
+    fl_kv_shape shape = {heads, head_dim, FL_F32, FL_F32};
+    if (!p->lse || !p->lo || !p->hi || fl_memory_create(&p->memory, 1, &shape) || fl_memory_begin(p->memory, keys))
+        exit(1);
+    for (int64_t r = 0; r < rows; r++)
+        p->hi[r] = keys - rows + r + 1;
+    p->seq = (fl_attend_seq){.rows = rows, .lo = p->lo, .hi = p->hi, .kv = fl_memory_view(p->memory, 0)};
+    fl_cpu_kv_write(d, &p->seq.kv, 0, &p->k, &p->v, 0, keys);
+    fl_attend_args forward = {.sequences = 1,
+                              .seq = &p->seq,
+                              .heads = heads,
+                              .scale = (float)(1 / sqrt(head_dim)),
+                              .q = &p->q,
+                              .out = &p->out,
+                              .lse = p->lse};
+    p->args = (fl_attend_backward_args){forward, &p->k, &p->v, &p->dout, &p->dq, &p->dk, &p->dv};
+}
+
+static void problem_close(problem *p)
+{
+    fl_tensor *t[] = {&p->q, &p->k, &p->v, &p->out, &p->dout, &p->dq, &p->dk, &p->dv};
+    for (int i = 0; i < 8; i++)
+        free(t[i]->data);
+    free(p->lse);
+    free(p->lo);
+    free(p->hi);
+    fl_memory_destroy(p->memory);
+}
+
+/* Best and median are both shown: other programs on the machine only ever make a run slower. */
+typedef struct times {
+    double run[256], share[256];
+    int n;
+} times;
+
+static int ascending(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+static void report(const char *name, times *t, double operations)
+{
+    qsort(t->run, (size_t)t->n, sizeof *t->run, ascending);
+    qsort(t->share, (size_t)t->n, sizeof *t->share, ascending);
+    printf("  %-8s best %7.1f median %7.1f GFLOP/s, share of peak median %.3f best %.3f", name,
+           operations / t->run[0] / 1e9, operations / t->run[t->n / 2] / 1e9, t->share[t->n / 2], t->share[t->n - 1]);
+}
+
+static void measure(fl_device *d, int64_t keys, int head_dim)
+{
+    problem p;
+    problem_open(&p, d, keys, keys, head_dim);
+    double forward = 2.0 * (double)keys * (double)(keys + 1) * (WIDTH / head_dim * head_dim);
+    times times_forward = {.n = 0}, both = {.n = 0};
+    double end = fl_clock_seconds() + SECONDS;
+    while ((fl_clock_seconds() < end || both.n < 4) && both.n < 256) {
+        double before = peak(d), t0 = fl_clock_seconds();
+        fl_cpu_attend(d, &p.args.forward);
+        double t1 = fl_clock_seconds();
+        fl_cpu_attend_backward(d, &p.args);
+        double t2 = fl_clock_seconds(), top = (before + peak(d)) / 2 * 1e9;
+        int n = both.n++;
+        times_forward.n = both.n;
+        times_forward.run[n] = t1 - t0;
+        both.run[n] = t2 - t0;
+        times_forward.share[n] = top > 0 ? forward / (t1 - t0) / top : 0;
+        both.share[n] = top > 0 ? 3.5 * forward / (t2 - t0) / top : 0;
+    }
+    printf("N %6lld  head size %3d", (long long)keys, head_dim);
+    report("forward", &times_forward, forward);
+    report("both", &both, 3.5 * forward);
+    printf("\n");
+    fflush(stdout);
+    problem_close(&p);
+}
+
+/* One row against all keys: bound by the memory that keys and values come from. */
+static void measure_decode(fl_device *d, int64_t keys, int head_dim)
+{
+    problem p;
+    problem_open(&p, d, 1, keys, head_dim);
+    double best = INFINITY, end = fl_clock_seconds() + SECONDS / 2;
+    while (fl_clock_seconds() < end) {
+        double begin = fl_clock_seconds();
+        fl_cpu_attend(d, &p.args.forward);
+        best = fmin(best, fl_clock_seconds() - begin);
+    }
+    printf("N %6lld  head size %3d  one row: %8.1f us, %5.1f GB/s of keys and values\n", (long long)keys, head_dim,
+           best * 1e6, (double)keys * (WIDTH / head_dim * head_dim) * 8 / best / 1e9);
+    problem_close(&p);
+}
+
+int main(int argc, char **argv)
+{
+    int threads = argc > 1 ? atoi(argv[1]) : 0, keys = argc > 2 ? atoi(argv[2]) : 0;
+    int head_dim = argc > 3 ? atoi(argv[3]) : 0;
+    fl_pool *pool;
+    const fl_kernels *kernels;
+    fl_device *d;
+    if (fl_pool_create(&pool, threads) || fl_kernels_select(&kernels, argc > 4 ? argv[4] : NULL) ||
+        fl_cpu_device_create(&d, pool, kernels)) {
+        fprintf(stderr, "%s\n", fl_error_message());
+        return 1;
+    }
+    printf("%s, %d threads, peak %.1f GFLOP/s\n", kernels->name, fl_pool_threads(pool), peak(d));
+    static const int lengths[] = {1024, 2048, 4096, 8192}, sizes[] = {48, 64, 80, 96, 128, 256};
+    if (keys || head_dim) {
+        measure(d, keys ? keys : 4096, head_dim ? head_dim : 64);
+    } else {
+        for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++)
+            measure(d, lengths[i], 64);
+        for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+            measure(d, 2048, sizes[i]);
+        for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++)
+            measure_decode(d, lengths[i], 64);
+    }
+    fl_cpu_device_destroy(d);
+    fl_pool_destroy(pool);
+    return 0;
+}
