@@ -1,4 +1,5 @@
-/* Training speed and memory of a model folder on random ids: furlong_bench_train MODEL BATCH LENGTH [STEPS] [recompute] */
+/* Training speed and memory of a model folder on random ids: furlong_bench_train MODEL BATCH LENGTH [STEPS] [recompute]
+ */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -72,15 +72,18 @@ typedef int (*fl_progress_fn)(const char *stage, int64_t done, int64_t total, do
 typedef struct fl_engine fl_engine;
 
 typedef struct fl_engine_options {
-    size_t size;            /* sizeof(fl_engine_options) */
-    int threads;            /* 0: every core this process may use */
-    const char *cpu;        /* "auto", "generic", "avx2", "avx512" */
-    fl_log_fn log;          /* NULL: silent */
+    size_t size;     /* sizeof(fl_engine_options) */
+    int threads;     /* 0: every core this process may use */
+    const char *cpu; /* "auto", "generic", "avx2", "avx512" */
+    fl_log_fn log;   /* NULL: silent */
     void *log_user;
     fl_log_level log_level; /* lines above it are dropped */
 } fl_engine_options;
 
-#define FL_ENGINE_OPTIONS_INIT {sizeof(fl_engine_options), 0, "auto", NULL, NULL, FL_LOG_INFO}
+#define FL_ENGINE_OPTIONS_INIT                                                                                         \
+    {                                                                                                                  \
+        sizeof(fl_engine_options), 0, "auto", NULL, NULL, FL_LOG_INFO                                                  \
+    }
 
 FL_API fl_status fl_engine_create(fl_engine **out, const fl_engine_options *options);
 FL_API void fl_engine_destroy(fl_engine *engine);
@@ -94,23 +97,26 @@ typedef struct fl_model fl_model;
 
 /* How to change the positions of a RoPE model; names and meanings are llama.cpp's. Zero means "as the file says". */
 typedef struct fl_rope_options {
-    const char *scaling;  /* "none", "linear" (Position Interpolation), "ntk", "dynamic", "yarn", "llama3"; NULL: file */
-    double scale;         /* factor s >= 1; with a scaling and no scale: context / trained window */
-    double freq_base;     /* replaces rope_theta */
-    double freq_scale;    /* 1/scale */
+    const char *scaling; /* "none", "linear" (Position Interpolation), "ntk", "dynamic", "yarn", "llama3"; NULL: file */
+    double scale;        /* factor s >= 1; with a scaling and no scale: context / trained window */
+    double freq_base;    /* replaces rope_theta */
+    double freq_scale;   /* 1/scale */
     int64_t yarn_orig_ctx;
     double yarn_ext_factor, yarn_attn_factor, yarn_beta_fast, yarn_beta_slow;
 } fl_rope_options;
 
 typedef struct fl_model_options {
-    size_t size;           /* sizeof(fl_model_options) */
+    size_t size; /* sizeof(fl_model_options) */
     fl_rope_options rope;
-    int64_t context;       /* tokens the caller wants to use; only chooses a missing rope.scale. 0: the window */
+    int64_t context; /* tokens the caller wants to use; only chooses a missing rope.scale. 0: the window */
     fl_progress_fn progress;
     void *progress_user;
 } fl_model_options;
 
-#define FL_MODEL_OPTIONS_INIT {sizeof(fl_model_options), {0}, 0, NULL, NULL}
+#define FL_MODEL_OPTIONS_INIT                                                                                          \
+    {                                                                                                                  \
+        sizeof(fl_model_options), {0}, 0, NULL, NULL                                                                   \
+    }
 
 /* path: a Hugging Face folder, a .safetensors file in one, or a llama2.c .bin. The engine must outlive the model. */
 FL_API fl_status fl_model_open(fl_model **out, fl_engine *engine, const char *path, const fl_model_options *options);
@@ -122,18 +128,18 @@ FL_API fl_status fl_model_init(const char *config, const char *folder, uint64_t 
 
 /* Facts of an open model. Strings live as long as the model. */
 typedef struct fl_model_info {
-    size_t size;                 /* sizeof(fl_model_info), set by the caller */
+    size_t size;                                    /* sizeof(fl_model_info), set by the caller */
     const char *path, *format, *family, *tokenizer; /* tokenizer: path or NULL */
     int64_t parameters, weight_bytes;               /* weight_bytes: as held in memory by this engine */
     int64_t vocab, width, layers, heads, kv_heads, head_dim, ffn;
-    int64_t window;              /* tokens, after scaling */
-    int64_t trained_window;      /* tokens, before scaling */
+    int64_t window;         /* tokens, after scaling */
+    int64_t trained_window; /* tokens, before scaling */
     int64_t kv_bytes_per_token;
     const char *stored_type;
     bool rotary;
-    const char *rope_scaling;    /* kind in force */
+    const char *rope_scaling; /* kind in force */
     double rope_base, rope_factor, rope_first_frequency, rope_last_frequency, rope_magnitude;
-    int32_t bos, eos;            /* -1: none */
+    int32_t bos, eos; /* -1: none */
 } fl_model_info;
 
 FL_API fl_status fl_model_get_info(const fl_model *model, fl_model_info *info);
@@ -166,24 +172,27 @@ typedef struct fl_session fl_session;
 
 /* What to do when a text would pass the window. Nothing is ever dropped unless a policy other than ERROR is named. */
 typedef enum fl_overflow {
-    FL_OVERFLOW_ERROR,  /* FL_ERR_WINDOW with both numbers; the session is unchanged */
-    FL_OVERFLOW_EXTEND  /* read on past the context with the positions as they are (extrapolation); refused for models
-                           with learned positions, which have none to go on with */
+    FL_OVERFLOW_ERROR, /* FL_ERR_WINDOW with both numbers; the session is unchanged */
+    FL_OVERFLOW_EXTEND /* read on past the context with the positions as they are (extrapolation); refused for models
+                          with learned positions, which have none to go on with */
 } fl_overflow;
 
 typedef struct fl_session_options {
-    size_t size;            /* sizeof(fl_session_options) */
-    int64_t context;        /* most tokens the session may hold; 0: the model's window. A larger one is taken at the
-                               caller's word; the engine's log warns when positions pass the model's window */
-    int64_t chunk;          /* tokens computed at once while reading; 0: 512 */
+    size_t size;     /* sizeof(fl_session_options) */
+    int64_t context; /* most tokens the session may hold; 0: the model's window. A larger one is taken at the
+                        caller's word; the engine's log warns when positions pass the model's window */
+    int64_t chunk;   /* tokens computed at once while reading; 0: 512 */
     fl_overflow overflow;
-    int64_t sliding_window; /* a token sees itself and the window-1 before it; 0: as the model says */
-    int64_t sinks;          /* with a sliding window: first tokens that stay visible. Positions and memory grow on */
+    int64_t sliding_window;  /* a token sees itself and the window-1 before it; 0: as the model says */
+    int64_t sinks;           /* with a sliding window: first tokens that stay visible. Positions and memory grow on */
     fl_progress_fn progress; /* stage "prefill", in tokens; reads of more than one token report */
     void *progress_user;
 } fl_session_options;
 
-#define FL_SESSION_OPTIONS_INIT {sizeof(fl_session_options), 0, 0, FL_OVERFLOW_ERROR, 0, 0, NULL, NULL}
+#define FL_SESSION_OPTIONS_INIT                                                                                        \
+    {                                                                                                                  \
+        sizeof(fl_session_options), 0, 0, FL_OVERFLOW_ERROR, 0, 0, NULL, NULL                                          \
+    }
 
 FL_API fl_status fl_session_create(fl_session **out, const fl_model *model, const fl_session_options *options);
 FL_API void fl_session_destroy(fl_session *session);
@@ -196,9 +205,9 @@ FL_API fl_status fl_session_read(fl_session *session, const int32_t *ids, int64_
 /* Logits after the last token read, [vocab], valid until the session changes; NULL while there are none: before the
  * first read, after a truncation, and after a read that stopped between two chunks. */
 FL_API const float *fl_session_logits(const fl_session *session);
-FL_API int64_t fl_session_tokens(const fl_session *session);  /* tokens held */
-FL_API int64_t fl_session_context(const fl_session *session); /* most it may hold */
-FL_API int64_t fl_session_bytes(const fl_session *session);   /* memory of its keys and values */
+FL_API int64_t fl_session_tokens(const fl_session *session);     /* tokens held */
+FL_API int64_t fl_session_context(const fl_session *session);    /* most it may hold */
+FL_API int64_t fl_session_bytes(const fl_session *session);      /* memory of its keys and values */
 FL_API const int32_t *fl_session_ids(const fl_session *session); /* [tokens], what was read; until the next read */
 
 /* Keep the first `count` tokens. The logits are forgotten unless that is all of them; to have them after token
@@ -220,39 +229,51 @@ FL_API void fl_session_cancel(fl_session *session);
 /* The steps, in this order, each on what the one before it left: penalty, top-k, top-p, min-p, temperature, draw
  * (llama.cpp's default order; top-p and min-p look at the distribution before the temperature). */
 typedef struct fl_sampler_options {
-    size_t size;             /* sizeof(fl_sampler_options) */
-    double temperature;      /* 0: the most likely token, lowest id among equals */
-    int top_k;               /* 0: off */
-    double top_p;            /* keep the most likely tokens that together reach this share; 1: off */
-    double min_p;            /* drop tokens less likely than this times the most likely one; 0: off */
-    double repeat_penalty;   /* logits of recent tokens: divided by it if positive, else multiplied; 1: off */
-    int64_t repeat_last;     /* tokens looked at by the penalty; 0: off, -1: all */
+    size_t size;           /* sizeof(fl_sampler_options) */
+    double temperature;    /* 0: the most likely token, lowest id among equals */
+    int top_k;             /* 0: off */
+    double top_p;          /* keep the most likely tokens that together reach this share; 1: off */
+    double min_p;          /* drop tokens less likely than this times the most likely one; 0: off */
+    double repeat_penalty; /* logits of recent tokens: divided by it if positive, else multiplied; 1: off */
+    int64_t repeat_last;   /* tokens looked at by the penalty; 0: off, -1: all */
     uint64_t seed;
 } fl_sampler_options;
 
-#define FL_SAMPLER_OPTIONS_INIT {sizeof(fl_sampler_options), 0.8, 40, 0.95, 0.05, 1.0, 64, 0}
+#define FL_SAMPLER_OPTIONS_INIT                                                                                        \
+    {                                                                                                                  \
+        sizeof(fl_sampler_options), 0.8, 40, 0.95, 0.05, 1.0, 64, 0                                                    \
+    }
 
 /* Why generation ended. */
-typedef enum fl_finish { FL_FINISH_LENGTH, FL_FINISH_EOS, FL_FINISH_STOP, FL_FINISH_CONTEXT, FL_FINISH_CALLER } fl_finish;
+typedef enum fl_finish {
+    FL_FINISH_LENGTH,
+    FL_FINISH_EOS,
+    FL_FINISH_STOP,
+    FL_FINISH_CONTEXT,
+    FL_FINISH_CALLER
+} fl_finish;
 
 /* text: the next piece, complete UTF-8, length bytes, not zero-terminated. Return non-zero to stop. */
 typedef int (*fl_text_fn)(const char *text, size_t length, void *user);
 
 typedef struct fl_generate_options {
-    size_t size;                /* sizeof(fl_generate_options) */
-    int64_t max_tokens;         /* -1: until the end of text or of the context */
+    size_t size;        /* sizeof(fl_generate_options) */
+    int64_t max_tokens; /* -1: until the end of text or of the context */
     fl_sampler_options sampler;
-    const char *const *stop;    /* stop strings, stop_count of them, found across tokens; not part of the output */
+    const char *const *stop; /* stop strings, stop_count of them, found across tokens; not part of the output */
     int stop_count;
-    bool ignore_eos;            /* generate on through end-of-text tokens */
-    fl_text_fn text;            /* may be NULL */
+    bool ignore_eos; /* generate on through end-of-text tokens */
+    fl_text_fn text; /* may be NULL */
     void *text_user;
 } fl_generate_options;
 
-#define FL_GENERATE_OPTIONS_INIT {sizeof(fl_generate_options), -1, FL_SAMPLER_OPTIONS_INIT, NULL, 0, false, NULL, NULL}
+#define FL_GENERATE_OPTIONS_INIT                                                                                       \
+    {                                                                                                                  \
+        sizeof(fl_generate_options), -1, FL_SAMPLER_OPTIONS_INIT, NULL, 0, false, NULL, NULL                           \
+    }
 
 typedef struct fl_generate_result {
-    int64_t tokens;             /* generated, the end-of-text token not counted */
+    int64_t tokens; /* generated, the end-of-text token not counted */
     fl_finish finish;
     double seconds;
 } fl_generate_result;
@@ -274,34 +295,34 @@ typedef struct fl_trainer fl_trainer;
 typedef enum fl_schedule { FL_SCHEDULE_CONSTANT, FL_SCHEDULE_LINEAR, FL_SCHEDULE_COSINE } fl_schedule;
 
 typedef struct fl_train_step {
-    int64_t step;            /* steps taken, this one included */
-    double loss;             /* mean negative log-likelihood per target token before the update */
-    double grad_norm;        /* before clipping */
+    int64_t step;     /* steps taken, this one included */
+    double loss;      /* mean negative log-likelihood per target token before the update */
+    double grad_norm; /* before clipping */
     double lr, seconds;
-    int64_t tokens;          /* of this step */
+    int64_t tokens; /* of this step */
 } fl_train_step;
 
 /* Called after every step of fl_trainer_run. */
 typedef void (*fl_step_fn)(const fl_train_step *step, void *user);
 
 typedef struct fl_train_options {
-    size_t size;             /* sizeof(fl_train_options) */
-    int64_t length;          /* tokens per sequence; 0: the model's window */
-    int64_t batch;           /* sequences per step */
-    int64_t accumulate;      /* passes a step is cut into; must divide batch */
-    int64_t steps;           /* in all, counted from the first run */
-    double lr;               /* peak */
-    int64_t warmup;          /* steps from 10 % of the peak to the peak, linear */
-    fl_schedule schedule;    /* after the warm-up: constant, or to lr_end at the last step */
-    double lr_end;           /* share of the peak */
+    size_t size;                            /* sizeof(fl_train_options) */
+    int64_t length;                         /* tokens per sequence; 0: the model's window */
+    int64_t batch;                          /* sequences per step */
+    int64_t accumulate;                     /* passes a step is cut into; must divide batch */
+    int64_t steps;                          /* in all, counted from the first run */
+    double lr;                              /* peak */
+    int64_t warmup;                         /* steps from 10 % of the peak to the peak, linear */
+    fl_schedule schedule;                   /* after the warm-up: constant, or to lr_end at the last step */
+    double lr_end;                          /* share of the peak */
     double beta1, beta2, eps, weight_decay; /* AdamW; decay applies to matrices, not to norms and biases */
-    double clip;             /* largest global gradient norm; 0: off */
-    bool recompute;          /* keep block inputs only: less memory, a third more time */
-    uint64_t seed;           /* order of the data */
-    const char *state;       /* file for exact resume; NULL: none */
-    int64_t save_every;      /* steps between saves; 0: at the end and when cancelled */
-    bool resume;             /* continue from `state` if it exists; else an existing file is an error */
-    const char *log;         /* JSONL, one object per step; NULL: none */
+    double clip;                            /* largest global gradient norm; 0: off */
+    bool recompute;                         /* keep block inputs only: less memory, a third more time */
+    uint64_t seed;                          /* order of the data */
+    const char *state;                      /* file for exact resume; NULL: none */
+    int64_t save_every;                     /* steps between saves; 0: at the end and when cancelled */
+    bool resume;                            /* continue from `state` if it exists; else an existing file is an error */
+    const char *log;                        /* JSONL, one object per step; NULL: none */
     fl_step_fn on_step;
     void *on_step_user;
     fl_progress_fn progress;
@@ -309,8 +330,10 @@ typedef struct fl_train_options {
 } fl_train_options;
 
 #define FL_TRAIN_OPTIONS_INIT                                                                                          \
-    {sizeof(fl_train_options), 0, 8, 1, 1000, 2e-5, 20, FL_SCHEDULE_CONSTANT, 0.0, 0.9, 0.95, 1e-8, 0.0, 1.0, false,  \
-     0, NULL, 0, false, NULL, NULL, NULL, NULL, NULL}
+    {                                                                                                                  \
+        sizeof(fl_train_options), 0, 8, 1, 1000, 2e-5, 20, FL_SCHEDULE_CONSTANT, 0.0, 0.9, 0.95, 1e-8, 0.0, 1.0,       \
+            false, 0, NULL, 0, false, NULL, NULL, NULL, NULL, NULL                                                     \
+    }
 
 FL_API fl_status fl_trainer_create(fl_trainer **out, const fl_model *model, const fl_train_options *options);
 FL_API void fl_trainer_destroy(fl_trainer *trainer);
@@ -347,32 +370,34 @@ typedef enum fl_ppl_protocol {
 #define FL_PPL_BUCKETS 16
 
 typedef struct fl_ppl_options {
-    size_t size;            /* sizeof(fl_ppl_options) */
+    size_t size; /* sizeof(fl_ppl_options) */
     fl_ppl_protocol protocol;
     const int64_t *lengths; /* [length_count] N */
     int length_count;
-    int64_t stride;         /* sliding: 256 */
-    int64_t score;          /* matched: target tokens per block, 128 */
-    int64_t blocks;         /* matched: blocks per document, 16 */
-    const int64_t *starts;  /* matched: given first targets instead of drawn ones, [blocks]; one document only */
+    int64_t stride;        /* sliding: 256 */
+    int64_t score;         /* matched: target tokens per block, 128 */
+    int64_t blocks;        /* matched: blocks per document, 16 */
+    const int64_t *starts; /* matched: given first targets instead of drawn ones, [blocks]; one document only */
     uint64_t seed;
-    int64_t max_tokens;     /* sliding, disjoint: text tokens used; 0: all */
+    int64_t max_tokens; /* sliding, disjoint: text tokens used; 0: all */
     fl_progress_fn progress;
     void *progress_user;
 } fl_ppl_options;
 
 #define FL_PPL_OPTIONS_INIT                                                                                            \
-    {sizeof(fl_ppl_options), FL_PPL_SINGLE, NULL, 0, 256, 128, 16, NULL, 0, 0, NULL, NULL}
+    {                                                                                                                  \
+        sizeof(fl_ppl_options), FL_PPL_SINGLE, NULL, 0, 256, 128, 16, NULL, 0, 0, NULL, NULL                           \
+    }
 
 typedef struct fl_ppl_result {
-    int64_t length;         /* N */
-    int64_t tokens;         /* scored */
-    double nll;             /* mean per scored token, nats */
-    double ppl;             /* exp(nll) */
-    double stderr_nll;      /* standard error of nll */
+    int64_t length;                    /* N */
+    int64_t tokens;                    /* scored */
+    double nll;                        /* mean per scored token, nats */
+    double ppl;                        /* exp(nll) */
+    double stderr_nll;                 /* standard error of nll */
     double seconds, tokens_per_second; /* tokens computed, context included */
-    int64_t peak_bytes;     /* resident memory of the process, largest so far */
-    double bucket[FL_PPL_BUCKETS];         /* position: mean nll of positions [i, i+1) * N / 16 */
+    int64_t peak_bytes;                /* resident memory of the process, largest so far */
+    double bucket[FL_PPL_BUCKETS];     /* position: mean nll of positions [i, i+1) * N / 16 */
     int64_t bucket_tokens[FL_PPL_BUCKETS];
 } fl_ppl_result;
 

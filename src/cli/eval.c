@@ -55,15 +55,15 @@ static int print_json(const eval_options *o, const fl_ppl_result *result, int co
     json_t *list = json_array();
     for (int i = 0; list && i < count; i++) {
         const fl_ppl_result *r = &result[i];
-        json_t *item = json_pack("{sI sI sf sf sf sf sf sI}", "length", (json_int_t)r->length, "tokens",
-                                 (json_int_t)r->tokens, "nll", r->nll, "ppl", r->ppl, "stderr", r->stderr_nll, "seconds",
-                                 r->seconds, "tokens_per_second", r->tokens_per_second, "peak_bytes",
-                                 (json_int_t)r->peak_bytes);
+        json_t *item =
+            json_pack("{sI sI sf sf sf sf sf sI}", "length", (json_int_t)r->length, "tokens", (json_int_t)r->tokens,
+                      "nll", r->nll, "ppl", r->ppl, "stderr", r->stderr_nll, "seconds", r->seconds, "tokens_per_second",
+                      r->tokens_per_second, "peak_bytes", (json_int_t)r->peak_bytes);
         if (item && o->protocol == FL_PPL_POSITION) json_object_set_new(item, "positions", bucket_list(r));
         json_array_append_new(list, item);
     }
-    return cli_print_json(json_pack("{ss ss so}", "model", o->common.model, "protocol", protocol_names[o->protocol],
-                                    "results", list));
+    return cli_print_json(
+        json_pack("{ss ss so}", "model", o->common.model, "protocol", protocol_names[o->protocol], "results", list));
 }
 
 static int print_text(const eval_options *o, const fl_ppl_result *result, int count)
@@ -89,8 +89,8 @@ static fl_status report_of(fl_report *report, const eval_options *o, const fl_mo
 {
     for (int i = 0; i < count; i++) {
         const fl_ppl_result *r = &result[i];
-        fl_report_row row = {.length = r->length, .tokens = r->tokens, .nll = r->nll, .ppl = r->ppl,
-                             .stderr_nll = r->stderr_nll};
+        fl_report_row row = {
+            .length = r->length, .tokens = r->tokens, .nll = r->nll, .ppl = r->ppl, .stderr_nll = r->stderr_nll};
         snprintf(row.label, sizeof row.label, "%s", o->label ? o->label : info->rope_scaling);
         snprintf(row.protocol, sizeof row.protocol, "%s", protocol_names[o->protocol]);
         fl_status s = fl_report_add(report, &row);
@@ -137,11 +137,10 @@ static int evaluate(const cli_call *call, cli_work *w, const cli_documents *docu
     options.seed = (uint64_t)o->seed;
     options.max_tokens = o->max_tokens;
     options.progress = cli_progress;
-    if (s == FL_OK)
-        s = fl_eval_ppl(result, w->model, documents->item, documents->count, cli_bos(w->model), &options);
+    if (s == FL_OK) s = fl_eval_ppl(result, w->model, documents->item, documents->count, cli_bos(w->model), &options);
     if (s != FL_OK) return cli_failed(s);
-    int status = o->common.json ? print_json(o, result, options.length_count)
-                                : print_text(o, result, options.length_count);
+    int status =
+        o->common.json ? print_json(o, result, options.length_count) : print_text(o, result, options.length_count);
     return status == CLI_OK ? keep(o, w->model, result, options.length_count) : status;
 }
 
@@ -166,10 +165,14 @@ static int run(const cli_call *call)
 static const cli_group *const eval_groups[] = {&cli_group_model, &eval_group, &cli_group_positions, &cli_group_output,
                                                NULL};
 const cli_command cli_eval = {
-    "eval", "measure a model: perplexity by length", "ppl",
+    "eval",
+    "measure a model: perplexity by length",
+    "ppl",
     "Reads texts with contexts of several lengths, inside and past the trained window, and prints the mean negative "
     "log-likelihood per token (nll, in nats), its exponential and its standard error.",
-    sizeof(eval_options), eval_groups, run};
+    sizeof(eval_options),
+    eval_groups,
+    run};
 
 /* ---- report ------------------------------------------------------------------------------------------------------ */
 
@@ -210,6 +213,10 @@ static int report_run(const cli_call *call)
 
 static const cli_group *const report_groups[] = {&report_group, NULL};
 const cli_command cli_report = {
-    "report", "results of several evaluations as one table and picture", "FILE...",
+    "report",
+    "results of several evaluations as one table and picture",
+    "FILE...",
     "Reads the JSON lines that furlong eval --out wrote; one line of the table per label, one column per length.",
-    sizeof(report_options), report_groups, report_run};
+    sizeof(report_options),
+    report_groups,
+    report_run};

@@ -43,9 +43,13 @@ static int extend(const cli_call *call)
 static const cli_group *const extend_groups[] = {&cli_group_model, &extend_group, &cli_group_positions,
                                                  &cli_group_output, NULL};
 const cli_command cli_extend = {
-    "extend", "write a model with stretched positions, untrained", NULL,
+    "extend",
+    "write a model with stretched positions, untrained",
+    NULL,
     "The written folder's config carries the new rotary scaling in the keys that Transformers 4 and 5 read.",
-    sizeof(make_options), extend_groups, extend};
+    sizeof(make_options),
+    extend_groups,
+    extend};
 
 static const cli_flag init_flags[] = {
     {"config", 0, "FILE", CLI_TEXT, AT(config), NULL, 0, 0, NULL, "config.json of the architecture"},
@@ -64,6 +68,10 @@ static int init(const cli_call *call)
 }
 
 static const cli_group *const init_groups[] = {&init_group, &cli_group_output, NULL};
-const cli_command cli_init = {
-    "init", "write a new model with random weights, to be trained from scratch", NULL, NULL, sizeof(make_options),
-    init_groups, init};
+const cli_command cli_init = {"init",
+                              "write a new model with random weights, to be trained from scratch",
+                              NULL,
+                              NULL,
+                              sizeof(make_options),
+                              init_groups,
+                              init};

@@ -142,10 +142,14 @@ static int run(const cli_call *call)
     return status;
 }
 
-static const cli_group *const train_groups[] = {&cli_group_model, &train_group, &cli_group_positions,
-                                                &cli_group_output, NULL};
+static const cli_group *const train_groups[] = {&cli_group_model, &train_group, &cli_group_positions, &cli_group_output,
+                                                NULL};
 const cli_command cli_train = {
-    "train", "fine-tune a model on texts, with its positions stretched if asked", NULL,
+    "train",
+    "fine-tune a model on texts, with its positions stretched if asked",
+    NULL,
     "Full fine-tuning with next-token loss and AdamW. With --rope-scaling the positions are stretched first and the "
     "written model says so in its config. Same seed, flags, threads and files: same bits, also after --resume.",
-    sizeof(train_options), train_groups, run};
+    sizeof(train_options),
+    train_groups,
+    run};

@@ -43,6 +43,12 @@ void fl_engine_unlock(fl_engine *e)
     pthread_mutex_unlock(&e->turn);
 }
 
-int fl_engine_threads(const fl_engine *e) { return fl_pool_threads(e->pool); }
+int fl_engine_threads(const fl_engine *e)
+{
+    return fl_pool_threads(e->pool);
+}
 
-const char *fl_engine_cpu(const fl_engine *e) { return e->kernels->name; }
+const char *fl_engine_cpu(const fl_engine *e)
+{
+    return e->kernels->name;
+}

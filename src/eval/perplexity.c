@@ -70,8 +70,10 @@ static fl_status plan_add(plan *p, window w)
 
 static fl_status too_short(const streams *s, int i, int64_t need)
 {
-    return fl_fail(FL_ERR_ARGUMENT, "document %d has %lld tokens but this evaluation needs %lld: give a longer text or "
-                   "smaller --lengths", i + 1, (long long)s->size[i], (long long)need);
+    return fl_fail(FL_ERR_ARGUMENT,
+                   "document %d has %lld tokens but this evaluation needs %lld: give a longer text or "
+                   "smaller --lengths",
+                   i + 1, (long long)s->size[i], (long long)need);
 }
 
 static fl_status plan_single(plan *p, const streams *s, int64_t length)
@@ -153,8 +155,10 @@ static fl_status plan_matched(plan *p, const streams *s, int64_t length, int64_t
         for (int64_t j = 0; j < o->blocks && status == FL_OK; j++) {
             int64_t end = start[j] + o->score;
             if (start[j] < longest - o->score || end > s->size[i])
-                status = fl_fail(FL_ERR_ARGUMENT, "block start %lld leaves no room for %lld tokens of context or %lld "
-                                 "targets", (long long)start[j], (long long)longest, (long long)o->score);
+                status = fl_fail(FL_ERR_ARGUMENT,
+                                 "block start %lld leaves no room for %lld tokens of context or %lld "
+                                 "targets",
+                                 (long long)start[j], (long long)longest, (long long)o->score);
             else
                 status = plan_add(p, (window){i, false, end - length, end, length - o->score});
         }
@@ -167,10 +171,14 @@ static fl_status plan_make(plan *p, const streams *s, int64_t length, int64_t lo
 {
     switch (o->protocol) {
     case FL_PPL_SINGLE:
-    case FL_PPL_POSITION: return plan_single(p, s, length);
-    case FL_PPL_SLIDING: return plan_sliding(p, s, length, o->stride);
-    case FL_PPL_DISJOINT: return plan_disjoint(p, s, length);
-    case FL_PPL_MATCHED: return plan_matched(p, s, length, longest, o);
+    case FL_PPL_POSITION:
+        return plan_single(p, s, length);
+    case FL_PPL_SLIDING:
+        return plan_sliding(p, s, length, o->stride);
+    case FL_PPL_DISJOINT:
+        return plan_disjoint(p, s, length);
+    case FL_PPL_MATCHED:
+        return plan_matched(p, s, length, longest, o);
     }
     return fl_fail(FL_ERR_ARGUMENT, "unknown perplexity protocol %d", (int)o->protocol);
 }
@@ -233,13 +241,12 @@ static fl_status run_plan(fl_ppl_result *r, fl_scorer *scorer, const streams *s,
     r->tokens_per_second = (double)(scorer->computed - before) / fmax(r->seconds, 1e-9);
     r->nll /= (double)r->tokens;
     r->ppl = exp(r->nll);
-    if (total.samples > 1)
-        r->stderr_nll = sqrt(total.squares / (double)(total.samples - 1) / (double)total.samples);
+    if (total.samples > 1) r->stderr_nll = sqrt(total.squares / (double)(total.samples - 1) / (double)total.samples);
     for (int b = 0; b < FL_PPL_BUCKETS; b++)
         if (r->bucket_tokens[b]) r->bucket[b] /= (double)r->bucket_tokens[b];
     r->peak_bytes = fl_peak_resident_bytes();
-    return isfinite(r->nll) ? FL_OK : fl_fail(FL_ERR_NUMERIC, "perplexity at length %lld is not finite",
-                                              (long long)r->length);
+    return isfinite(r->nll) ? FL_OK
+                            : fl_fail(FL_ERR_NUMERIC, "perplexity at length %lld is not finite", (long long)r->length);
 }
 
 static fl_status check(const fl_document *document, int count, const fl_ppl_options *o, int64_t *longest)

@@ -15,8 +15,8 @@ typedef struct fl_attention_plan {
     const fl_scheme *scheme;
     int pairs, passes;
     bool keys_unrotated;
-    angles row;             /* of the batch's rows */
-    angles *memory;         /* [sequences] of every key of a memory; only with keys_unrotated */
+    angles row;                               /* of the batch's rows */
+    angles *memory;                           /* [sequences] of every key of a memory; only with keys_unrotated */
     int64_t *lo[MAX_PASSES], *hi[MAX_PASSES]; /* [rows] */
 } fl_attention_plan;
 
@@ -33,7 +33,10 @@ static angles angles_new(fl_run *r, int64_t rows, int pairs)
     return both ? (angles){both, both + rows * pairs} : (angles){0};
 }
 
-static int64_t keys_before(const fl_batch_seq *s) { return s->memory ? fl_memory_tokens(s->memory) : 0; }
+static int64_t keys_before(const fl_batch_seq *s)
+{
+    return s->memory ? fl_memory_tokens(s->memory) : 0;
+}
 
 static void fill_angles(fl_run *r, const fl_attention_plan *plan, const double *freq, double magnitude, angles a,
                         int64_t first_position, int64_t first_row, int64_t rows)
@@ -236,8 +239,8 @@ static bool shapes_fit(fl_run *r, const fl_attention_shape *s, const fl_tensor *
 {
     int64_t q_cols = (int64_t)s->heads * s->head_dim, kv_cols = (int64_t)s->kv_heads * s->head_dim;
     if (q->cols == q_cols && k->cols == kv_cols && v->cols == kv_cols && s->heads % s->kv_heads == 0) return true;
-    fl_run_fail(r, FL_ERR_SHAPE, "attention of %d heads, %d kv heads of %d: q has %lld columns, k %lld, v %lld", s->heads,
-                s->kv_heads, s->head_dim, (long long)q->cols, (long long)k->cols, (long long)v->cols);
+    fl_run_fail(r, FL_ERR_SHAPE, "attention of %d heads, %d kv heads of %d: q has %lld columns, k %lld, v %lld",
+                s->heads, s->kv_heads, s->head_dim, (long long)q->cols, (long long)k->cols, (long long)v->cols);
     return false;
 }
 
@@ -258,12 +261,14 @@ fl_tensor *fl_self_attend(fl_run *r, int layer, const fl_attention_shape *shape,
 
     rotate(r, plan, q, shape, shape->heads, false);
     /* Keys of a sequence that stands alone are always rotated here: only a memory outlives the present length. */
-    if (!plan->keys_unrotated || alone) rotate(r, plan, k, shape, shape->kv_heads, false);
+    if (!plan->keys_unrotated || alone)
+        rotate(r, plan, k, shape, shape->kv_heads, false);
     else
         for (int i = 0; i < r->batch->sequences; i++)
             if (!r->batch->seq[i].memory)
-                return fl_run_fail(r, FL_ERR_UNSUPPORTED, "a batch must not mix sequences with and without a memory "
-                                                          "when keys are rotated at use");
+                return fl_run_fail(r, FL_ERR_UNSUPPORTED,
+                                   "a batch must not mix sequences with and without a memory "
+                                   "when keys are rotated at use");
 
     size_t mark = fl_arena_mark(r->data);
     float scale = (float)(shape->scale > 0 ? shape->scale : 1.0 / sqrt(shape->head_dim));

@@ -45,8 +45,8 @@ static fl_status check(const fl_model *m, const fl_file_tensor *t, const fl_weig
     int64_t total = q->total ? q->total : vector ? q->cols : q->rows;
     int64_t want[2] = {total, q->cols};
     if (q->use == FL_WEIGHT_MATRIX_T) want[0] = q->cols, want[1] = total;
-    bool fits = vector ? t->rank == 1 && t->dim[0] == total
-                       : t->rank == 2 && t->dim[0] == want[0] && t->dim[1] == want[1];
+    bool fits =
+        vector ? t->rank == 1 && t->dim[0] == total : t->rank == 2 && t->dim[0] == want[0] && t->dim[1] == want[1];
     if (!fits) {
         char have[128] = "", *end = have;
         for (int i = 0; i < t->rank; i++)

@@ -37,8 +37,10 @@ static fl_status refuse_unused(const fl_model *m)
         for (int j = 0; j < m->weights && !used; j++)
             used = m->source[j] == t;
         if (!used)
-            return fl_fail(FL_ERR_UNSUPPORTED, "%s: tensor %s is not used by family %s as configured; leaving it out "
-                           "would change the results", fl_checkpoint_path(m->checkpoint), t->name, m->config.family);
+            return fl_fail(FL_ERR_UNSUPPORTED,
+                           "%s: tensor %s is not used by family %s as configured; leaving it out "
+                           "would change the results",
+                           fl_checkpoint_path(m->checkpoint), t->name, m->config.family);
     }
     return FL_OK;
 }
@@ -114,33 +116,32 @@ fl_status fl_model_get_info(const fl_model *m, fl_model_info *info)
     const fl_config *c = &m->config;
     double freq[FL_ROPE_MAX_PAIRS] = {0}, magnitude = 1;
     if (c->rotary) FL_TRY(fl_rope_frequencies(&c->rope, fl_model_window(m), freq, &magnitude));
-    *info = (fl_model_info){
-        .size = sizeof *info,
-        .path = fl_checkpoint_path(m->checkpoint),
-        .format = formats[fl_checkpoint_format(m->checkpoint)],
-        .family = c->family,
-        .tokenizer = fl_checkpoint_tokenizer(m->checkpoint),
-        .parameters = m->parameters,
-        .weight_bytes = m->weight_bytes,
-        .vocab = c->vocab,
-        .width = c->width,
-        .layers = c->layers,
-        .heads = c->heads,
-        .kv_heads = c->kv_heads,
-        .head_dim = c->head_dim,
-        .ffn = c->ffn,
-        .window = fl_model_window(m),
-        .trained_window = c->rotary ? c->rope.original_window : c->window,
-        .kv_bytes_per_token = c->layers * c->kv_heads * c->head_dim * 2 * (int64_t)sizeof(float),
-        .stored_type = fl_dtype_get(c->stored_type)->name,
-        .rotary = c->rotary,
-        .rope_scaling = c->rotary ? fl_rope_kind_name(c->rope.kind) : "none",
-        .rope_base = c->rotary ? c->rope.base : 0,
-        .rope_factor = c->rotary ? c->rope.factor : 1,
-        .rope_first_frequency = freq[0],
-        .rope_last_frequency = c->rotary ? freq[c->rope.dim / 2 - 1] : 0,
-        .rope_magnitude = magnitude,
-        .bos = c->bos,
-        .eos = c->eos_count ? c->eos[0] : -1};
+    *info = (fl_model_info){.size = sizeof *info,
+                            .path = fl_checkpoint_path(m->checkpoint),
+                            .format = formats[fl_checkpoint_format(m->checkpoint)],
+                            .family = c->family,
+                            .tokenizer = fl_checkpoint_tokenizer(m->checkpoint),
+                            .parameters = m->parameters,
+                            .weight_bytes = m->weight_bytes,
+                            .vocab = c->vocab,
+                            .width = c->width,
+                            .layers = c->layers,
+                            .heads = c->heads,
+                            .kv_heads = c->kv_heads,
+                            .head_dim = c->head_dim,
+                            .ffn = c->ffn,
+                            .window = fl_model_window(m),
+                            .trained_window = c->rotary ? c->rope.original_window : c->window,
+                            .kv_bytes_per_token = c->layers * c->kv_heads * c->head_dim * 2 * (int64_t)sizeof(float),
+                            .stored_type = fl_dtype_get(c->stored_type)->name,
+                            .rotary = c->rotary,
+                            .rope_scaling = c->rotary ? fl_rope_kind_name(c->rope.kind) : "none",
+                            .rope_base = c->rotary ? c->rope.base : 0,
+                            .rope_factor = c->rotary ? c->rope.factor : 1,
+                            .rope_first_frequency = freq[0],
+                            .rope_last_frequency = c->rotary ? freq[c->rope.dim / 2 - 1] : 0,
+                            .rope_magnitude = magnitude,
+                            .bos = c->bos,
+                            .eos = c->eos_count ? c->eos[0] : -1};
     return FL_OK;
 }

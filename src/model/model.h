@@ -8,9 +8,9 @@
 
 /* One family: how names and config become layers, and how a batch flows through them. */
 typedef struct fl_arch {
-    const char *family;                                   /* fl_config.family */
-    fl_status (*bind)(fl_model *m);                       /* fills m->body, m->embed, m->head */
-    fl_tensor *(*forward)(fl_run *r, const fl_model *m);  /* batch -> normed hidden rows [rows, width] */
+    const char *family;                                  /* fl_config.family */
+    fl_status (*bind)(fl_model *m);                      /* fills m->body, m->embed, m->head */
+    fl_tensor *(*forward)(fl_run *r, const fl_model *m); /* batch -> normed hidden rows [rows, width] */
 } fl_arch;
 
 extern const fl_arch fl_arch_llama, fl_arch_gpt2;
@@ -30,22 +30,22 @@ struct fl_model {
     fl_config config;
     const fl_arch *arch;
     fl_scheme scheme;
-    fl_weight **weight;               /* in binding order; weight[i]->index == i */
-    const fl_file_tensor **source;    /* the tensor of the file that weight[i] is (a part of) */
+    fl_weight **weight;            /* in binding order; weight[i]->index == i */
+    const fl_file_tensor **source; /* the tensor of the file that weight[i] is (a part of) */
     int weights, weight_capacity;
     fl_weight *embed, *head, *head_bias;
-    void *body;                       /* the family's own; freed with fl_free */
+    void *body; /* the family's own; freed with fl_free */
     int64_t parameters, weight_bytes;
-    fl_tensor_list *listing;          /* not NULL: binding only collects what it would look up */
+    fl_tensor_list *listing; /* not NULL: binding only collects what it would look up */
 };
 
 /* ---- binding, for families ------------------------------------------------------------------------------------ */
 
 typedef enum fl_weight_use {
-    FL_WEIGHT_MATRIX,     /* [outputs, inputs], packed for products */
-    FL_WEIGHT_MATRIX_T,   /* stored [inputs, outputs] (GPT-2's Conv1D), packed for products */
-    FL_WEIGHT_TABLE,      /* [rows, width], looked up by row */
-    FL_WEIGHT_VECTOR      /* [cols], kept as fp32 */
+    FL_WEIGHT_MATRIX,   /* [outputs, inputs], packed for products */
+    FL_WEIGHT_MATRIX_T, /* stored [inputs, outputs] (GPT-2's Conv1D), packed for products */
+    FL_WEIGHT_TABLE,    /* [rows, width], looked up by row */
+    FL_WEIGHT_VECTOR    /* [cols], kept as fp32 */
 } fl_weight_use;
 
 /* Find `name` (printf-formatted with the layer number by the caller), check its shape and add it to the model's list.
@@ -54,8 +54,8 @@ typedef enum fl_weight_use {
 typedef struct fl_weight_query {
     fl_weight_use use;
     bool optional;
-    int64_t rows, cols;           /* outputs and inputs; a vector has rows 1 */
-    int64_t first, total;         /* slice of outputs (of a vector: of entries); total 0: the whole tensor */
+    int64_t rows, cols;   /* outputs and inputs; a vector has rows 1 */
+    int64_t first, total; /* slice of outputs (of a vector: of entries); total 0: the whole tensor */
 } fl_weight_query;
 
 fl_status fl_model_bind(fl_model *m, fl_weight **out, fl_weight_query query, const char *format, ...)

@@ -22,8 +22,10 @@ static fl_status scale_of(double *out, const fl_rope_options *o, const fl_rope_s
     if (*out == 0 && context > rope->original_window) *out = (double)context / (double)rope->original_window;
     if (*out == 0) *out = rope->factor > 1 ? rope->factor : 1;
     if (*out < 1)
-        return fl_fail(FL_ERR_ARGUMENT, "rope scale = %g: a factor below 1 shrinks the window (--rope-scale takes "
-                       "target / trained, --rope-freq-scale its inverse)", *out);
+        return fl_fail(FL_ERR_ARGUMENT,
+                       "rope scale = %g: a factor below 1 shrinks the window (--rope-scale takes "
+                       "target / trained, --rope-freq-scale its inverse)",
+                       *out);
     return FL_OK;
 }
 
@@ -31,8 +33,10 @@ static fl_status apply_scaling(fl_config *config, const fl_rope_options *o, int6
 {
     fl_rope_spec *rope = &config->rope;
     fl_rope_kind kind = rope->kind;
-    if (o->scaling) FL_TRY(fl_rope_kind_parse(&kind, o->scaling));
-    else if (o->scale != 0 || o->freq_scale != 0) kind = kind == FL_ROPE_PLAIN ? FL_ROPE_LINEAR : kind;
+    if (o->scaling)
+        FL_TRY(fl_rope_kind_parse(&kind, o->scaling));
+    else if (o->scale != 0 || o->freq_scale != 0)
+        kind = kind == FL_ROPE_PLAIN ? FL_ROPE_LINEAR : kind;
     if (kind == FL_ROPE_LONGROPE && rope->kind != FL_ROPE_LONGROPE)
         return fl_fail(FL_ERR_ARGUMENT, "--rope-scaling longrope needs the factors of the model's own file");
     if (kind == FL_ROPE_LLAMA3 && rope->kind != FL_ROPE_LLAMA3) {

@@ -39,8 +39,7 @@ static fl_tensor *block_recorded(fl_run *r, fl_block_fn fn, const void *block, f
     fl_tensor *y = fn(r, block, x);
     block_node *end = y ? fl_run_record(r, sizeof *end, enter_backward) : NULL;
     if (!end) return NULL;
-    if (y->rows != x->rows || y->cols != x->cols)
-        return fl_run_fail(r, FL_ERR_SHAPE, "a block must keep its shape");
+    if (y->rows != x->rows || y->cols != x->cols) return fl_run_fail(r, FL_ERR_SHAPE, "a block must keep its shape");
     begin->x = x;
     begin->end = end;
     end->y = y;
@@ -73,8 +72,7 @@ static fl_tensor *block_in_place(fl_run *r, fl_block_fn fn, const void *block, f
     size_t data = fl_arena_mark(r->data), nodes = fl_arena_mark(r->nodes);
     fl_tensor *y = fn(r, block, x);
     if (!y) return NULL;
-    if (y->rows != x->rows || y->cols != x->cols)
-        return fl_run_fail(r, FL_ERR_SHAPE, "a block must keep its shape");
+    if (y->rows != x->rows || y->cols != x->cols) return fl_run_fail(r, FL_ERR_SHAPE, "a block must keep its shape");
     if (y->data != x->data) r->device->table->copy(r->device, y, x);
     fl_arena_release(r->data, data);
     fl_arena_release(r->nodes, nodes);

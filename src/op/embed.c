@@ -38,8 +38,10 @@ fl_tensor *fl_embed(fl_run *r, const fl_weight *table)
     for (int64_t i = 0; i < r->batch->rows; i++) {
         int32_t id = r->batch->tokens[i];
         if (id < 0 || id >= table->stored.rows)
-            return fl_run_fail(r, FL_ERR_ARGUMENT, "token %lld has id %d, outside the vocabulary of %lld: is this "
-                               "the model's own tokenizer?", (long long)i, id, (long long)table->stored.rows);
+            return fl_run_fail(r, FL_ERR_ARGUMENT,
+                               "token %lld has id %d, outside the vocabulary of %lld: is this "
+                               "the model's own tokenizer?",
+                               (long long)i, id, (long long)table->stored.rows);
     }
     return look_up(r, table, r->batch->tokens);
 }

@@ -6,7 +6,8 @@
 
 #include "op/run.h"
 
-/* Rows of the embedding table for the batch's tokens: [rows, width]. Ids outside the table fail with FL_ERR_ARGUMENT. */
+/* Rows of the embedding table for the batch's tokens: [rows, width]. Ids outside the table fail with FL_ERR_ARGUMENT.
+ */
 fl_tensor *fl_embed(fl_run *r, const fl_weight *table);
 /* x + table rows of the batch's positions (learned positions). Positions beyond the table fail with FL_ERR_WINDOW. */
 fl_tensor *fl_embed_positions(fl_run *r, fl_tensor *x, const fl_weight *table);

@@ -59,7 +59,10 @@ void fl_run_backward_to(fl_run *r, fl_node *stop)
     r->recording = recording;
 }
 
-void fl_run_backward(fl_run *r) { fl_run_backward_to(r, NULL); }
+void fl_run_backward(fl_run *r)
+{
+    fl_run_backward_to(r, NULL);
+}
 
 fl_status fl_run_status(fl_run *r)
 {
@@ -107,7 +110,10 @@ fl_tensor *fl_run_tensor(fl_run *r, int64_t rows, int64_t cols)
     return t;
 }
 
-float *fl_run_floats(fl_run *r, int64_t n) { return r->status == FL_OK ? values(r, r->data, 1, n) : NULL; }
+float *fl_run_floats(fl_run *r, int64_t n)
+{
+    return r->status == FL_OK ? values(r, r->data, 1, n) : NULL;
+}
 
 void *fl_run_record(fl_run *r, size_t size, void (*backward)(fl_run *, fl_node *))
 {

@@ -13,11 +13,11 @@
 
 /* A weight of a model. Matrices are packed once at open for inference; vectors (norms, biases) are fp32 values. */
 typedef struct fl_weight {
-    const char *name;      /* Hugging Face name */
-    int index;             /* position in the model's list: the key of an overlay */
-    fl_stored stored;      /* rows = outputs, cols = inputs */
-    fl_packed *packed;     /* matrices used in products; NULL for vectors and look-up tables */
-    const float *values;   /* vectors: [stored.cols] */
+    const char *name;    /* Hugging Face name */
+    int index;           /* position in the model's list: the key of an overlay */
+    fl_stored stored;    /* rows = outputs, cols = inputs */
+    fl_packed *packed;   /* matrices used in products; NULL for vectors and look-up tables */
+    const float *values; /* vectors: [stored.cols] */
 } fl_weight;
 
 /* What training adds to a model without touching it: fp32 master copies and their gradients, by weight index.
@@ -29,7 +29,7 @@ typedef struct fl_overlay {
 
 /* One sequence of a batch. Rows are tokens read now; earlier ones are in the memory. */
 typedef struct fl_batch_seq {
-    fl_memory *memory;      /* NULL: the sequence stands alone and keeps nothing */
+    fl_memory *memory; /* NULL: the sequence stands alone and keeps nothing */
     int64_t first_row, rows;
     int64_t first_position; /* of the first row; normally the memory's token count */
     int64_t length;         /* tokens the sequence will hold when its text is read: schedules that depend on the length
@@ -40,7 +40,7 @@ typedef struct fl_batch {
     int sequences;
     const fl_batch_seq *seq;
     int64_t rows;
-    const int32_t *tokens;  /* [rows] */
+    const int32_t *tokens;          /* [rows] */
     const struct fl_scheme *scheme; /* how positions reach attention (layer/self_attention.h); NULL: the model's own */
 } fl_batch;
 
@@ -57,16 +57,16 @@ struct fl_attention_plan; /* layer/self_attention.h */
 
 struct fl_run {
     fl_engine *engine;
-    fl_device *device;          /* the engine's, or the null device of a counting run */
-    fl_arena *data, *grads;     /* activations; gradients */
-    fl_arena *nodes;            /* headers of tensors and nodes: small, real also when counting */
-    const fl_overlay *overlay;  /* NULL: nothing trains */
+    fl_device *device;         /* the engine's, or the null device of a counting run */
+    fl_arena *data, *grads;    /* activations; gradients */
+    fl_arena *nodes;           /* headers of tensors and nodes: small, real also when counting */
+    const fl_overlay *overlay; /* NULL: nothing trains */
     const fl_batch *batch;
     struct fl_attention_plan *attention; /* tables shared by all layers of this pass */
-    const atomic_bool *cancel;  /* checked between blocks; may be NULL */
-    fl_node *tape;              /* newest first; NULL: nothing recorded */
+    const atomic_bool *cancel;           /* checked between blocks; may be NULL */
+    fl_node *tape;                       /* newest first; NULL: nothing recorded */
     bool recording;
-    bool recompute;             /* keep only block inputs, compute blocks again in the backward pass */
+    bool recompute; /* keep only block inputs, compute blocks again in the backward pass */
     fl_status status;
     char message[FL_ERROR_CAPACITY];
 };

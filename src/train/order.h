@@ -8,8 +8,8 @@
 typedef struct fl_order {
     int64_t windows; /* in the data */
     uint64_t seed;
-    int64_t epoch;   /* the one in `index`, -1: none yet */
-    int64_t *index;  /* [windows] */
+    int64_t epoch;  /* the one in `index`, -1: none yet */
+    int64_t *index; /* [windows] */
 } fl_order;
 
 fl_status fl_order_create(fl_order *o, int64_t windows, uint64_t seed);

@@ -6,10 +6,10 @@
 #include "model/model.h"
 
 typedef struct fl_parameters {
-    int64_t count;        /* all values */
+    int64_t count;                            /* all values */
     float *master, *grad, *moment1, *moment2; /* [count] */
-    int64_t *offset;      /* [weights + 1] where each weight begins */
-    bool *decays;         /* [weights] matrices: weight decay applies */
+    int64_t *offset;                          /* [weights + 1] where each weight begins */
+    bool *decays;                             /* [weights] matrices: weight decay applies */
     fl_overlay overlay;
 } fl_parameters;
 

@@ -100,8 +100,10 @@ static fl_status compare(const fl_safetensors *file, const fl_trainer *t, const 
     for (int i = 0; i < s.count; i++) {
         const char *value = fl_safetensors_metadata(file, s.key[i]);
         if (!value || strcmp(value, s.value[i]))
-            return fl_fail(FL_ERR_STATE, "%s was saved with %s = %s, this run has %s: resume with the same settings or "
-                           "start anew", path, s.key[i], value ? value : "(none)", s.value[i]);
+            return fl_fail(FL_ERR_STATE,
+                           "%s was saved with %s = %s, this run has %s: resume with the same settings or "
+                           "start anew",
+                           path, s.key[i], value ? value : "(none)", s.value[i]);
     }
     return FL_OK;
 }
@@ -125,8 +127,7 @@ static fl_status load(fl_trainer *t, const fl_safetensors *file, const char *pat
     const fl_file_tensor *tensor[3];
     for (int i = 0; i < 3; i++) {
         tensor[i] = fl_safetensors_find(file, names[i]);
-        if (!tensor[i] || tensor[i]->type != FL_F32 || tensor[i]->rank != 1 ||
-            tensor[i]->dim[0] != t->parameters.count)
+        if (!tensor[i] || tensor[i]->type != FL_F32 || tensor[i]->rank != 1 || tensor[i]->dim[0] != t->parameters.count)
             return fl_fail(FL_ERR_FORMAT, "%s: %s must be F32 [%" PRId64 "]", path, names[i], t->parameters.count);
     }
     float *array[3];

@@ -89,7 +89,10 @@ void fl_trainer_destroy(fl_trainer *t)
     fl_free(t);
 }
 
-void fl_trainer_cancel(fl_trainer *t) { atomic_store_explicit(&t->cancel, true, memory_order_relaxed); }
+void fl_trainer_cancel(fl_trainer *t)
+{
+    atomic_store_explicit(&t->cancel, true, memory_order_relaxed);
+}
 
 /* Inputs and targets of `sequences` rows of length + 1 ids, as one pass. Gradients of the mean loss over `all` targets
  * are accumulated; *loss gains this pass's sum of negative log-likelihoods. */
@@ -124,8 +127,8 @@ static fl_status pass(fl_trainer *t, const int32_t *ids, int64_t sequences, int6
 
 static void zero_gradients(fl_trainer *t)
 {
-    fl_tensor all = {.type = FL_F32, .rows = 1, .cols = t->parameters.count, .ld = t->parameters.count,
-                     .data = t->parameters.grad};
+    fl_tensor all = {
+        .type = FL_F32, .rows = 1, .cols = t->parameters.count, .ld = t->parameters.count, .data = t->parameters.grad};
     t->run->device->table->zero(t->run->device, &all);
 }
 
@@ -290,8 +293,10 @@ fl_status fl_trainer_run(fl_trainer *t, const int32_t *ids, int64_t count, fl_tr
 {
     int64_t length = t->options.length, windows = (count - 1) / length;
     if (windows < 1)
-        return fl_fail(FL_ERR_ARGUMENT, "the data has %lld tokens but one sequence needs %lld: give more text or a "
-                       "smaller --length", (long long)count, (long long)length + 1);
+        return fl_fail(FL_ERR_ARGUMENT,
+                       "the data has %lld tokens but one sequence needs %lld: give more text or a "
+                       "smaller --length",
+                       (long long)count, (long long)length + 1);
     FL_TRY(open_state(t));
     FILE *log;
     FL_TRY(open_log(t, &log));

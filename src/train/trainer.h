@@ -12,7 +12,7 @@ struct fl_trainer {
     fl_parameters parameters;
     fl_run *run;
     atomic_bool cancel;
-    int64_t step;             /* taken so far */
+    int64_t step; /* taken so far */
     double last_loss;
 };
 

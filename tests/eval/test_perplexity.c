@@ -49,8 +49,10 @@ static fl_model *open_model(double factor)
 
 static fl_ppl_protocol protocol_of(const char *name)
 {
-    static const char *const names[] = {[FL_PPL_SINGLE] = "single", [FL_PPL_SLIDING] = "sliding",
-                                        [FL_PPL_DISJOINT] = "disjoint", [FL_PPL_POSITION] = "position",
+    static const char *const names[] = {[FL_PPL_SINGLE] = "single",
+                                        [FL_PPL_SLIDING] = "sliding",
+                                        [FL_PPL_DISJOINT] = "disjoint",
+                                        [FL_PPL_POSITION] = "position",
                                         [FL_PPL_MATCHED] = "matched"};
     for (int i = 0; i < 5; i++)
         if (!strcmp(names[i], name)) return (fl_ppl_protocol)i;
@@ -58,7 +60,10 @@ static fl_ppl_protocol protocol_of(const char *name)
     return FL_PPL_SINGLE;
 }
 
-static double number(const json_t *o, const char *key) { return json_number_value(json_object_get(o, key)); }
+static double number(const json_t *o, const char *key)
+{
+    return json_number_value(json_object_get(o, key));
+}
 
 static void check_result(const json_t *o, const fl_model *m, const fl_buffer *ids)
 {

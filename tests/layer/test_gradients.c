@@ -51,30 +51,60 @@ typedef struct operator_case {
 
 /* ---- the operators ----------------------------------------------------------------------------------------------- */
 
-static fl_tensor *linear(scene *s) { return fl_linear(s->run, &s->input[0], &s->weight[0], &s->weight[1]); }
+static fl_tensor *linear(scene *s)
+{
+    return fl_linear(s->run, &s->input[0], &s->weight[0], &s->weight[1]);
+}
 
-static fl_tensor *linear_no_bias(scene *s) { return fl_linear(s->run, &s->input[0], &s->weight[0], NULL); }
+static fl_tensor *linear_no_bias(scene *s)
+{
+    return fl_linear(s->run, &s->input[0], &s->weight[0], NULL);
+}
 
-static fl_tensor *rms_norm(scene *s) { return fl_rms_norm(s->run, &s->input[0], &s->weight[0], 1e-5); }
+static fl_tensor *rms_norm(scene *s)
+{
+    return fl_rms_norm(s->run, &s->input[0], &s->weight[0], 1e-5);
+}
 
 static fl_tensor *layer_norm(scene *s)
 {
     return fl_layer_norm(s->run, &s->input[0], &s->weight[0], &s->weight[1], 1e-5);
 }
 
-static fl_tensor *add(scene *s) { return fl_add(s->run, &s->input[0], &s->input[1]); }
+static fl_tensor *add(scene *s)
+{
+    return fl_add(s->run, &s->input[0], &s->input[1]);
+}
 
-static fl_tensor *add_self(scene *s) { return fl_add(s->run, &s->input[0], &s->input[0]); }
+static fl_tensor *add_self(scene *s)
+{
+    return fl_add(s->run, &s->input[0], &s->input[0]);
+}
 
-static fl_tensor *swiglu(scene *s) { return fl_swiglu(s->run, &s->input[0], &s->input[1]); }
+static fl_tensor *swiglu(scene *s)
+{
+    return fl_swiglu(s->run, &s->input[0], &s->input[1]);
+}
 
-static fl_tensor *gelu_tanh(scene *s) { return fl_gelu(s->run, &s->input[0], true); }
+static fl_tensor *gelu_tanh(scene *s)
+{
+    return fl_gelu(s->run, &s->input[0], true);
+}
 
-static fl_tensor *gelu_erf(scene *s) { return fl_gelu(s->run, &s->input[0], false); }
+static fl_tensor *gelu_erf(scene *s)
+{
+    return fl_gelu(s->run, &s->input[0], false);
+}
 
-static fl_tensor *embed(scene *s) { return fl_embed(s->run, &s->weight[0]); }
+static fl_tensor *embed(scene *s)
+{
+    return fl_embed(s->run, &s->weight[0]);
+}
 
-static fl_tensor *embed_positions(scene *s) { return fl_embed_positions(s->run, &s->input[0], &s->weight[0]); }
+static fl_tensor *embed_positions(scene *s)
+{
+    return fl_embed_positions(s->run, &s->input[0], &s->weight[0]);
+}
 
 /* q, k and v are rotated in place, so the attention sees copies (sums with nothing would share the data). */
 static fl_tensor *attend(scene *s, fl_attention_shape shape)
@@ -90,9 +120,15 @@ static fl_tensor *attend(scene *s, fl_attention_shape shape)
     return fl_self_attend(r, 0, &shape, copy[0], copy[1], copy[2]);
 }
 
-static fl_tensor *attention(scene *s) { return attend(s, (fl_attention_shape){2, 2, 6, 0}); }
+static fl_tensor *attention(scene *s)
+{
+    return attend(s, (fl_attention_shape){2, 2, 6, 0});
+}
 
-static fl_tensor *attention_grouped(scene *s) { return attend(s, (fl_attention_shape){4, 2, 6, 0.3}); }
+static fl_tensor *attention_grouped(scene *s)
+{
+    return attend(s, (fl_attention_shape){4, 2, 6, 0.3});
+}
 
 static fl_tensor *attention_window(scene *s)
 {
@@ -132,7 +168,10 @@ static fl_tensor *residual(fl_run *r, const void *block, fl_tensor *x)
     return fl_add(r, x, h);
 }
 
-static fl_tensor *block_once(scene *s) { return fl_block(s->run, residual, s, &s->input[0]); }
+static fl_tensor *block_once(scene *s)
+{
+    return fl_block(s->run, residual, s, &s->input[0]);
+}
 
 static fl_tensor *blocks(scene *s)
 {
@@ -181,7 +220,10 @@ static const operator_case cases[] = {
 
 /* ---- the check --------------------------------------------------------------------------------------------------- */
 
-static int64_t size_of(const operator_case *c, int i) { return c->shape[i][0] * c->shape[i][1]; }
+static int64_t size_of(const operator_case *c, int i)
+{
+    return c->shape[i][0] * c->shape[i][1];
+}
 
 static void scene_open(scene *s, const operator_case *c, fl_engine *engine)
 {

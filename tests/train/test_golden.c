@@ -1,8 +1,9 @@
-/* Training against PyTorch in float64 (tools/oracle/train.py): first gradients of every parameter, then loss and gradient
- * norm of every step of AdamW with warm-up, decay and clipping, for a llama, a gpt2 and a real checkpoint.
+/* Training against PyTorch in float64 (tools/oracle/train.py): first gradients of every parameter, then loss and
+ * gradient norm of every step of AdamW with warm-up, decay and clipping, for a llama, a gpt2 and a real checkpoint.
  *
- * Bounds: PyTorch's own float32 run is recorded as 1e-6 off in the loss and 3e-7 in gradients. Ours sums in another order,
- * so ten times that is allowed: 1e-5 of the loss and of the norm, 1e-5 of the largest gradient of a parameter. */
+ * Bounds: PyTorch's own float32 run is recorded as 1e-6 off in the loss and 3e-7 in gradients. Ours sums in another
+ * order, so ten times that is allowed: 1e-5 of the loss and of the norm, 1e-5 of the largest gradient of a parameter.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -20,7 +21,8 @@ static void must(fl_status s)
     if (s != FL_OK) fail_msg("%s: %s", fl_status_name(s), fl_error_message());
 }
 
-/* Largest difference between a weight's gradient and its part of the recorded tensor, and the largest recorded value. */
+/* Largest difference between a weight's gradient and its part of the recorded tensor, and the largest recorded value.
+ */
 static void compare_weight(const fl_trainer *t, int i, const float *expected, double *error, double *largest)
 {
     const fl_weight *w = t->model->weight[i];

@@ -193,8 +193,8 @@ static void test_resume_after_kill(void **state)
     rmdir(folder);
 }
 
-/* Accumulation and recomputation change memory, not what is learnt. Recomputation keeps every bit; accumulation sums the
- * same gradients in another order, so 10 steps of fp32 may differ by a few units in the last place of the loss. */
+/* Accumulation and recomputation change memory, not what is learnt. Recomputation keeps every bit; accumulation sums
+ * the same gradients in another order, so 10 steps of fp32 may differ by a few units in the last place of the loss. */
 static void test_same_result(void **state)
 {
     (void)state;
@@ -295,8 +295,9 @@ static void test_refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_schedule),    cmocka_unit_test(test_order),  cmocka_unit_test(test_resume_after_kill),
-        cmocka_unit_test(test_same_result), cmocka_unit_test(test_cancel_saves), cmocka_unit_test(test_export),
+        cmocka_unit_test(test_schedule),          cmocka_unit_test(test_order),
+        cmocka_unit_test(test_resume_after_kill), cmocka_unit_test(test_same_result),
+        cmocka_unit_test(test_cancel_saves),      cmocka_unit_test(test_export),
         cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
