@@ -1,0 +1,10 @@
+/* The commands, one file each; main.c lists them. */
+#ifndef FL_CLI_COMMANDS_H
+#define FL_CLI_COMMANDS_H
+
+#include "cli/common.h"
+
+extern const cli_command cli_info, cli_generate, cli_chat, cli_tokenize, cli_bench, cli_eval, cli_report, cli_train,
+    cli_extend, cli_init;
+
+#endif
