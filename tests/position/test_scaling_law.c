@@ -194,6 +194,7 @@ static void test_lowest_base(void **state)
     double base = fl_law_lowest_base(128, 32768, 10, 1e7);
     assert_true(base > 6.2e5 && base < 6.5e5);
     assert_true(fl_law_lowest_base(128, 32768, 10, 6e5) == 0);
+    assert_true(fabs(fl_law_lowest_base(128, 1, 10, 1e7) - 10) < 1e-12); /* B(0) = dim/2: every base will do */
 }
 
 static void test_closed_forms(void **state)

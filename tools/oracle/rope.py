@@ -66,6 +66,10 @@ def cases():
     yield 64, 1.0, 10000.0, 163840, None, yarn(40.0, 4096, mscale=1.0, mscale_all_dim=1.0)
     yield 64, 1.0, 10000.0, 163840, None, yarn(40.0, 4096, mscale=1.0, mscale_all_dim=0.707)
     yield 64, 1.0, 150000.0, 131072, None, yarn(32.0, 4096, truncate=False)
+    # Ramps that end beyond the last pair, at the cap of dim - 1, and in one point.
+    yield 64, 1.0, 10000.0, 262144, None, yarn(2.0, 131072)
+    yield 8, 1.0, 100.0, 2097152, None, yarn(2.0, 1048576)
+    yield 32, 1.0, 10000.0, 2048, None, yarn(4.0, 512, beta_fast=4.0, beta_slow=4.0, truncate=False)
 
     def llama3(factor, window, low=1.0, high=4.0):
         return {"rope_type": "llama3", "factor": factor, "original_max_position_embeddings": window,
