@@ -4,6 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#undef fl_fail /* see the header */
+#undef fl_fail_within
+
 static _Thread_local char last_message[FL_ERROR_CAPACITY];
 
 fl_status fl_fail(fl_status code, const char *format, ...)

@@ -12,6 +12,11 @@ fl_status fl_fail(fl_status code, const char *format, ...) __attribute__((format
 /* Put "prefix: " before the message of the error just recorded (adds a file name to a parser's error); returns code. */
 fl_status fl_fail_within(fl_status code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+#ifdef __clang_analyzer__ /* it cannot see across files that the code comes back */
+#define fl_fail(code, ...) ((void)(fl_fail)(code, __VA_ARGS__), code)
+#define fl_fail_within(code, ...) ((void)(fl_fail_within)(code, __VA_ARGS__), code)
+#endif
+
 /* Return early with the status of an expression that failed. */
 #define FL_TRY(expression)                                                                                             \
     do {                                                                                                               \
