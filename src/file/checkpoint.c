@@ -58,15 +58,18 @@ static fl_status open_file(fl_checkpoint *c)
 {
     const char *slash = strrchr(c->path, '/');
     FL_TRY(fl_map_open(&c->map, c->path));
+    if (like_safetensors(&c->map)) {
+        fl_map_close(&c->map);
+        return open_hf(c, slash ? slash + 1 : c->path);
+    }
     if (begins_with(&c->map, "GGUF", 4))
         return fl_fail(FL_ERR_UNSUPPORTED, "%s: is a GGUF file, which is not read; use the model's safetensors",
                        c->path);
-    if (begins_with(&c->map, "PK\3\4", 4) || begins_with(&c->map, "\x80\x02", 2))
+    /* The marks of a zip archive and of PyTorch's older format. */
+    if (begins_with(&c->map, "PK\3\4", 4) || begins_with(&c->map, "\x80\x02\x8a\x0a", 4))
         return fl_fail(FL_ERR_UNSUPPORTED, "%s: is a Python pickle, which is not read; convert it to safetensors",
                        c->path);
-    if (fl_llama2c_marked(c->map.data, c->map.size) || !like_safetensors(&c->map)) return open_llama2c(c);
-    fl_map_close(&c->map);
-    return open_hf(c, slash ? slash + 1 : c->path);
+    return open_llama2c(c);
 }
 
 /* ---- tokenizer ---------------------------------------------------------------------------------------------- */

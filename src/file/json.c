@@ -118,7 +118,8 @@ const char *fl_show_json(char shown[FL_SHOWN], const json_t *value)
         return shown;
     }
     char text[2 * FL_SHOWN] = {0}; /* the encoder leaves out what does not fit */
-    json_dumpb(value, text, sizeof text - 1, JSON_COMPACT | JSON_ENCODE_ANY | JSON_ENSURE_ASCII);
+    json_dumpb(value, text, sizeof text - 1,
+               JSON_COMPACT | JSON_ENCODE_ANY | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(9));
     return fl_show_text(shown, text);
 }
 

@@ -24,7 +24,8 @@ static uint32_t u32_at(const uint8_t *p)
     return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 }
 
-bool fl_llama2c_marked(const void *bytes, size_t size)
+/* Version 0 has no mark: parsing decides. */
+static bool marked(const void *bytes, size_t size)
 {
     return size >= 4 && u32_at(bytes) == FL_LLAMA2C_MAGIC;
 }
@@ -71,7 +72,7 @@ static fl_status read_header(reader *r, fl_llama2c *m)
 {
     fl_config *c = &m->config;
     int64_t vocab;
-    size_t needed = fl_llama2c_marked(r->bytes, r->size) ? FL_LLAMA2C_HEADER : 28;
+    size_t needed = marked(r->bytes, r->size) ? FL_LLAMA2C_HEADER : 28;
     if (r->size < needed)
         return fl_fail(FL_ERR_FORMAT, "%s: offset 0: %zu bytes are less than a llama2.c header of %zu", r->file,
                        r->size, needed);

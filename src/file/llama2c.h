@@ -21,9 +21,6 @@ typedef struct fl_llama2c {
     float *values; /* version 2: the converted matrices */
 } fl_llama2c;
 
-/* True when the first bytes are those of version 1 or later. Version 0 has no mark: parsing decides. */
-bool fl_llama2c_marked(const void *bytes, size_t size);
-
 /* bytes: the whole file, 4-byte aligned, kept by the caller while *out is used; file: its name for messages. The size
  * must be exactly what the header says. Close also after a failure is not needed. */
 fl_status fl_llama2c_parse(fl_llama2c *out, const char *file, const void *bytes, size_t size);

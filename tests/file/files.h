@@ -15,6 +15,19 @@
 
 #include "base/file.h"
 
+/* Paths live until the group ends, so that tests need not free them. */
+static char **files_paths;
+static size_t files_path_count;
+
+/* "folder/name" */
+static inline const char *in(const char *folder, const char *name)
+{
+    char *path = fl_path_join(folder, name);
+    files_paths = realloc(files_paths, (files_path_count + 1) * sizeof *files_paths);
+    assert_true(path && files_paths);
+    return files_paths[files_path_count++] = path;
+}
+
 /* A new folder below TMPDIR, removed with all its files by files_drop. */
 static inline int files_make(void **state)
 {
@@ -32,17 +45,12 @@ static inline int files_drop(void **state)
     snprintf(command, sizeof command, "rm -rf '%s'", (char *)*state);
     int failed = system(command);
     free(*state);
+    for (size_t i = 0; i < files_path_count; i++)
+        free(files_paths[i]);
+    free(files_paths);
+    files_paths = NULL;
+    files_path_count = 0;
     return failed;
-}
-
-/* "folder/name" in one of a few static buffers. */
-static inline const char *in(const char *folder, const char *name)
-{
-    static char path[8][512];
-    static int next;
-    next = (next + 1) % 8;
-    snprintf(path[next], sizeof path[next], "%s/%s", folder, name);
-    return path[next];
 }
 
 static inline void put_bytes(const char *path, const void *bytes, size_t n)
