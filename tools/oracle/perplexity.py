@@ -2,9 +2,10 @@
 
     MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8000000000 python tools/oracle/perplexity.py book     (or: sample)
 
-Ten minutes on two cores for the book, one for the sample (the malloc settings halve them). One file per text, one result per line. nll_sum is the sum of -ln p over the scored tokens, nll its mean, stderr the
-standard error of that mean. "rope": "none" or "linear" with "factor". Position results carry bucket_tokens and
-bucket_nll_sum, matched ones the block starts (indices into the stream, BOS = 0) and block_nll_sum.
+A few minutes on two quiet cores for the book, one for the sample (the malloc settings halve it). One file per text, one
+result per line: nll_sum is the sum of -ln p over the scored tokens, nll its mean, stderr the standard error of that
+mean; "rope" is "none" or "linear" with "factor". Position results carry bucket_tokens and bucket_nll_sum, matched ones
+the block starts (indices into the stream, BOS = 0) and block_nll_sum.
 """
 import copy
 import math
