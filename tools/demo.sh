@@ -5,21 +5,18 @@ set -eu
 cd "$(dirname "$0")/.."
 furlong=${FURLONG:-build/furlong}
 model=models/stories260K/stories260K.bin
-stories=models/stories260K/sample-stories.txt
+held_out=models/stories260K/sample-stories.txt
 out=build/demo
 lengths=256,512,1024,2048
 
 rm -rf "$out"
 mkdir -p "$out"
-half=$(($(wc -c <"$stories") / 2))
-head -c "$half" "$stories" >"$out/tune.txt"
-tail -c "+$((half + 1))" "$stories" >"$out/held-out.txt"
 
 step() { printf '\n== %s\n\n' "$1"; }
 evaluate() { # label, model, flags...
     label=$1 evaluated=$2
     shift 2
-    "$furlong" eval ppl -m "$evaluated" --tokenizer models/stories260K/tok512.bin -f "$out/held-out.txt" \
+    "$furlong" eval ppl -m "$evaluated" -f $held_out \
         --protocol matched --lengths $lengths --score 128 --blocks 24 --seed 1 --label "$label" \
         --out "$out/results.jsonl" "$@" >/dev/null
 }
@@ -34,8 +31,8 @@ evaluate "plain extrapolation" $model
 echo "Position Interpolation by 4, untuned ..."
 evaluate "interpolation, untuned" $model --rope-scaling linear --rope-scale 4
 echo "Position Interpolation by 4, tuned for 60 steps of 4096 tokens ..."
-"$furlong" train -m $model --rope-scaling linear --rope-scale 4 --data "$out/tune.txt" --length 2048 --batch 2 \
-    --steps 60 --lr 3e-4 --warmup 10 --seed 1 -o "$out/stretched" --log "$out/train.jsonl" >/dev/null
+"$furlong" train -m $model --rope-scaling linear --rope-scale 4 --data models/stories260K/tune-stories.txt --length 2048 \
+    --batch 2 --steps 60 --lr 1e-3 --warmup 6 --seed 1 -o "$out/stretched" --log "$out/train.jsonl" >/dev/null
 evaluate "interpolation, 60 steps" "$out/stretched"
 
 step "Perplexity of the same held-out tokens, by length of the context they are read with"
