@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "base/clock.h"
 #include "base/pool.h"
 #include "base/rng.h"
@@ -79,7 +80,7 @@ static double peak(fl_device *d)
 static fl_tensor matrix(fl_rng *rng, int64_t rows, int64_t cols)
 {
     fl_tensor t = {.type = FL_F32, .rows = rows, .cols = cols, .ld = cols};
-    t.data = malloc((size_t)(rows * cols) * sizeof(float));
+    t.data = fl_alloc_aligned((size_t)(rows * cols) * sizeof(float));
     for (int64_t i = 0; t.data && i < rows * cols; i++)
         ((float *)t.data)[i] = (float)(fl_rng_uniform(rng) * 2 - 1);
     if (!t.data) exit(1);
@@ -127,7 +128,7 @@ static void problem_close(problem *p)
 {
     fl_tensor *t[] = {&p->q, &p->k, &p->v, &p->out, &p->dout, &p->dq, &p->dk, &p->dv};
     for (int i = 0; i < 8; i++)
-        free(t[i]->data);
+        fl_free_aligned(t[i]->data);
     free(p->lse);
     free(p->lo);
     free(p->hi);

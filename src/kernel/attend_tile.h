@@ -1,13 +1,18 @@
 /* One tile of attention, written once for every level. A level includes this after it has defined, as static functions:
  *
- *   product(rows, cols, depth, a, a_row, a_step, b, ldb, c, ldc, factor)
- *       c[r][i] = start + sum over k < depth, in order, of a[r*a_row + k*a_step] * b[k*ldb + i], by fused
- * multiply-adds; start is 0 if factor is FROM_ZERO, the old c if it is FROM_C, else c[r][i] * factor[r]. Any rows and
- * cols from 1. softmax(rows, s, max, sum, factor, first, last) one step of the online softmax: logits s[rows][64]
- * become weights, max and sum move on, factor[rows] says by how much older sums shrink. scale_row(x, n, factor) x[n] *=
- * factor softmax_backward(rows, w, dw, dw_stride, lse, mean, first, last) logits w[rows][64] become weights, their
- * gradients dw become gradients of the logits; 0 for unseen keys.
- */
+ * product(rows, cols, depth, a, a_row, a_step, b, ldb, c, ldc, factor):
+ *     c[r][i] = start + sum over k < depth, in order, of a[r*a_row + k*a_step] * b[k*ldb + i], by fused multiply-adds.
+ *     start is 0 if factor is FROM_ZERO, the old c if it is FROM_C, else c[r][i] * factor[r]. Any rows and cols from 1.
+ *
+ * softmax(rows, s, max, sum, factor, first, last):
+ *     one step of the online softmax for up to 16 rows. Logits s[rows][64] become weights, max and sum move on,
+ *     factor[rows] says by how much older sums shrink.
+ *
+ * scale_row(x, n, factor):
+ *     x[n] *= factor.
+ *
+ * softmax_backward(rows, w, dw, dw_stride, lse, mean, first, last):
+ *     logits w[rows][64] become weights, their gradients dw become gradients of the logits, both 0 for unseen keys. */
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -85,7 +90,17 @@ static void forward(const fl_attend_state *state, const float *k, const float *v
             product(rows, keys, d, state->q + (ptrdiff_t)r * d, d, 1, k + from, FL_ATTEND_KEYS,
                     state->weight + r * FL_ATTEND_KEYS + from, FL_ATTEND_KEYS, FROM_ZERO);
     }
-    softmax(state->rows, state->weight, state->max, state->sum, factor, first, last);
+    for (int r = 0; r < state->rows; r += FL_ATTEND_LANES) {
+        int rows = smaller(FL_ATTEND_LANES, state->rows - r);
+        seen s = seen_by(rows, first ? first + r : NULL, first ? last + r : NULL);
+        bool whole = s.all_from == 0 && s.all_to == FL_ATTEND_KEYS;
+        if (s.from >= s.to)
+            for (int i = 0; i < rows; i++)
+                factor[r + i] = 1;
+        else
+            softmax(rows, state->weight + r * FL_ATTEND_KEYS, state->max + r, state->sum + r * FL_ATTEND_LANES,
+                    factor + r, whole ? NULL : first + r, whole ? NULL : last + r);
+    }
     for (int r = 0, g = 0; r < state->rows; r += FL_ATTEND_GROUP, g++) {
         int rows = smaller(FL_ATTEND_GROUP, state->rows - r);
         const seen *s = &group[g];

@@ -15,10 +15,9 @@
 #include "kernel/attend.h"
 #include "kernel/kernel.h"
 
-#define BLOCK_ROWS (16 * FL_ATTEND_GROUP)
 #define BATCH 256        /* sequences handled at once */
-#define CHUNK_TILES 4    /* the most tiles of a task, */
-#define CHUNK_VALUES 256 /* fewer for long heads: tiles * head_dim <= this, so that a chunk stays in the cache */
+#define CHUNK_TILES 8    /* the most tiles of a task, */
+#define CHUNK_VALUES 512 /* fewer for long heads: tiles * head_dim <= this, so that a chunk stays in the cache */
 #define TASKS_PER_THREAD 4
 #define SLOT 2        /* of the scratch memory */
 #define DLOGIT_PAD 16 /* keeps rows of dlogit from falling into the same cache sets */
@@ -33,6 +32,8 @@ typedef struct backward_job {
     const fl_attend_backward_args *args;
     const fl_attend_seq *seq;
     int sequences, kv_heads, group, head_dim, tiles;
+    int together; /* kv heads whose chunks alternate: enough of them that tasks seldom wait for each other's turn, and
+                     few, so that their rows stay in the cache from one chunk to the next */
     backward_seq begin[BATCH + 1];
     _Atomic int64_t *turn; /* per sequence, query head and block of rows: the chunk whose turn it is to add to dq */
 } backward_job;
@@ -45,8 +46,8 @@ typedef struct chunk {
     float *k;                  /* [keys][head_dim] times scale, 0 past the last key */
     float *v;                  /* per tile [head_dim][64], 0 past the last key */
     float *dk, *dv;            /* [keys][head_dim] */
-    float *q, *dout;           /* [BLOCK_ROWS][head_dim], q times scale */
-    float *weight, *dlogit;    /* [BLOCK_ROWS][64], [BLOCK_ROWS][dlogit_stride] */
+    float *q, *dout;           /* [FL_ATTEND_ROWS][head_dim], q times scale */
+    float *weight, *dlogit;    /* [FL_ATTEND_ROWS][64], [FL_ATTEND_ROWS][dlogit_stride] */
     int dlogit_stride;
 } chunk;
 
@@ -56,12 +57,12 @@ typedef struct row_block {
     int rows;
     int64_t lo, hi;         /* some row sees something of [lo, hi) */
     int64_t all_lo, all_hi; /* every row sees all of [all_lo, all_hi) */
-    int64_t row_lo[BLOCK_ROWS], row_hi[BLOCK_ROWS];
+    int64_t row_lo[FL_ATTEND_ROWS], row_hi[FL_ATTEND_ROWS];
 } row_block;
 
 static int64_t row_blocks(const fl_attend_seq *s)
 {
-    return (s->rows + BLOCK_ROWS - 1) / BLOCK_ROWS;
+    return (s->rows + FL_ATTEND_ROWS - 1) / FL_ATTEND_ROWS;
 }
 
 static int64_t chunk_keys(const backward_job *job)
@@ -76,8 +77,8 @@ static int64_t chunks(const backward_job *job, const fl_attend_seq *s)
 
 static void block_open(const fl_attend_seq *s, int64_t index, row_block *b)
 {
-    b->first = index * BLOCK_ROWS;
-    b->rows = (int)fl_min64(BLOCK_ROWS, s->rows - b->first);
+    b->first = index * FL_ATTEND_ROWS;
+    b->rows = (int)fl_min64(FL_ATTEND_ROWS, s->rows - b->first);
     b->lo = b->all_hi = INT64_MAX;
     b->hi = b->all_lo = 0;
     for (int r = 0; r < b->rows; r++) {
@@ -104,19 +105,22 @@ static void chunk_open(const backward_job *job, int64_t task, int thread, chunk 
         s++;
     task -= job->begin[s].tasks;
     c->seq = &job->seq[s];
-    c->kv_head = (int)(task % job->kv_heads);
-    c->index = task / job->kv_heads;
+    int64_t part_tasks = chunks(job, c->seq) * job->together;
+    int64_t first_head = task / part_tasks * job->together, heads = fl_min64(job->together, job->kv_heads - first_head);
+    task %= part_tasks;
+    c->kv_head = (int)(first_head + task % heads);
+    c->index = task / heads;
     c->begin = c->index * chunk_keys(job);
     c->end = fl_min64(c->begin + chunk_keys(job), c->seq->kv.keys);
 
     int d = job->head_dim;
-    size_t keys = (size_t)chunk_keys(job) * d, rows = (size_t)BLOCK_ROWS * d;
+    size_t keys = (size_t)chunk_keys(job) * d, rows = (size_t)FL_ATTEND_ROWS * d;
     c->dlogit_stride = (int)chunk_keys(job) + DLOGIT_PAD;
     c->k = fl_cpu_scratch(job->device, thread, SLOT, 4 * keys * sizeof(float));
     c->v = c->k + keys;
     c->dk = c->v + keys;
     c->dv = c->dk + keys;
-    size_t weights = BLOCK_ROWS * FL_TILE_KEYS, dlogits = (size_t)BLOCK_ROWS * c->dlogit_stride;
+    size_t weights = FL_ATTEND_ROWS * FL_TILE_KEYS, dlogits = (size_t)FL_ATTEND_ROWS * c->dlogit_stride;
     c->q = fl_cpu_scratch(job->device, thread, SLOT + 1, (2 * rows + weights + dlogits) * sizeof(float));
     c->dout = c->q + rows;
     c->weight = c->dout + rows;
@@ -172,7 +176,7 @@ static void chunk_block(const backward_job *job, const chunk *c, const row_block
     const fl_attend_args *forward = &job->args->forward;
     int d = job->head_dim;
     ptrdiff_t column = (ptrdiff_t)head * d;
-    float lse[BLOCK_ROWS], mean[BLOCK_ROWS];
+    float lse[FL_ATTEND_ROWS], mean[FL_ATTEND_ROWS];
     for (int r = 0; r < b->rows; r++) {
         int64_t row = c->seq->first_row + b->first + r;
         const float *q = fl_row(forward->q, row) + column, *dout = fl_row(job->args->dout, row) + column;
@@ -200,7 +204,7 @@ static void chunk_block(const backward_job *job, const chunk *c, const row_block
                                .dk = c->dk + at,
                                .dv = c->dv + at};
         bool whole = key >= b->all_lo && key + FL_TILE_KEYS <= b->all_hi;
-        uint8_t first[BLOCK_ROWS], last[BLOCK_ROWS];
+        uint8_t first[FL_ATTEND_ROWS], last[FL_ATTEND_ROWS];
         for (int r = 0; r < b->rows && !whole; r++) {
             first[r] = within_tile(b->row_lo[r], key);
             last[r] = within_tile(b->row_hi[r], key);
@@ -295,6 +299,8 @@ void fl_cpu_attend_backward(fl_device *d, const fl_attend_backward_args *args)
                             .group = args->forward.heads / shape->kv_heads,
                             .head_dim = shape->head_dim};
         int tiles = (int)fl_max64(1, fl_min64(CHUNK_TILES, CHUNK_VALUES / shape->head_dim));
+        int parts = (int)fl_max64(1, job.kv_heads / threads);
+        job.together = (job.kv_heads + parts - 1) / parts;
         plan_tasks(&job, tiles);
         while (tiles > 1 && job.begin[job.sequences].tasks < (int64_t)threads * TASKS_PER_THREAD && threads > 1)
             plan_tasks(&job, tiles /= 2);
