@@ -77,9 +77,23 @@ fl_status fl_json_read(json_t **out, const char *path, fl_json_limits limits)
     return status;
 }
 
+/* With the fewest digits that read back as the same numbers: 1e-5, not 1.0000000000000001e-5. */
+static char *shortest_text(const json_t *object)
+{
+    for (size_t digits = 6; digits < 17; digits++) {
+        char *text = json_dumps(object, JSON_INDENT(2) | JSON_REAL_PRECISION(digits));
+        json_t *back = text ? json_loads(text, 0, NULL) : NULL;
+        bool same = back && json_equal(object, back);
+        json_decref(back);
+        if (same) return text;
+        free(text);
+    }
+    return json_dumps(object, JSON_INDENT(2));
+}
+
 fl_status fl_json_write(const char *path, const json_t *object)
 {
-    char *text = json_dumps(object, JSON_INDENT(2));
+    char *text = shortest_text(object);
     if (!text) return fl_fail(FL_ERR_MEMORY, "%s: no memory for its JSON", path);
     fl_writer w;
     fl_status status = fl_writer_open(&w, path);

@@ -20,7 +20,7 @@ extern const fl_json_limits fl_json_config_limits;
 fl_status fl_json_parse(json_t **out, const char *file, const char *text, size_t size, fl_json_limits limits);
 fl_status fl_json_read(json_t **out, const char *path, fl_json_limits limits);
 
-/* Write the object to path, indented, atomically. */
+/* Write the object to path, indented, atomically; reals keep every bit. */
 fl_status fl_json_write(const char *path, const json_t *object);
 
 /* An object inside a file; prefix ("" or "rope_scaling.") comes before its keys in messages. */
