@@ -19,6 +19,7 @@ typedef struct chat_options {
     const char *system, *load;
     int template;
     int64_t predict;
+    bool ignore_eos;
 } chat_options;
 
 #define AT(member) offsetof(chat_options, member)
@@ -30,6 +31,7 @@ static const cli_flag flags[] = {
     {"load", 0, "FILE", CLI_TEXT, AT(load), NULL, 0, 0, NULL, "go on with a conversation written by /save"},
     {"predict", 'n', "N", CLI_INTEGER, AT(predict), "-1", -1, 0x1p40, NULL,
      "most tokens of an answer; -1: until it ends"},
+    {"ignore-eos", 0, NULL, CLI_SWITCH, AT(ignore_eos), NULL, 0, 0, NULL, "go on past tokens that end the text"},
 };
 static const cli_group group = CLI_GROUP("Conversation", flags);
 static const cli_group *const groups[] = {
@@ -91,6 +93,7 @@ static fl_status generate(chat *c)
 {
     fl_generate_options options = FL_GENERATE_OPTIONS_INIT;
     options.max_tokens = c->options->predict;
+    options.ignore_eos = c->options->ignore_eos;
     if (c->options->template == TEMPLATE_PLAIN) {
         options.stop = plain_stop;
         options.stop_count = 1;
