@@ -174,6 +174,26 @@ static void quoted(fl_buffer *out, const char *text)
     fl_buffer_text(out, "\"");
 }
 
+/* Axes that end just outside of the data, with round numbers on the logarithmic perplexity axis. */
+static void ranges(const fl_report *r, fl_buffer *out)
+{
+    double low = INFINITY, high = 0;
+    int64_t first = INT64_MAX, last = 0;
+    for (int64_t i = 0; i < r->count; i++) {
+        low = fmin(low, r->row[i].ppl);
+        high = fmax(high, r->row[i].ppl);
+        first = r->row[i].length < first ? r->row[i].length : first;
+        last = r->row[i].length > last ? r->row[i].length : last;
+    }
+    if (r->count == 0) return;
+    fl_buffer_format(out, "set xrange [%g:%g]\nset yrange [%g:%g]\nset ytics (", (double)first / 1.2,
+                     (double)last * 1.2, low / 1.25, high * 2);
+    for (double decade = pow(10, floor(log10(low))); decade < high * 2; decade *= 10)
+        for (int i = 0; i < 4; i++)
+            fl_buffer_format(out, "%g, ", decade * (const double[]){1, 2, 3, 5}[i]);
+    fl_buffer_format(out, "1e99)\n");
+}
+
 void fl_report_script(const fl_report *r, const char *title, const char *svg, int64_t trained_window, fl_buffer *out)
 {
     int64_t *length = fl_calloc((size_t)r->count + 1, sizeof *length);
@@ -203,11 +223,13 @@ void fl_report_script(const fl_report *r, const char *title, const char *svg, in
     for (int64_t j = 0; j < lengths; j++)
         fl_buffer_format(out, "%s\"%lld\" %lld", j ? ", " : "", (long long)length[j], (long long)length[j]);
     fl_buffer_text(out, ")\n");
+    ranges(r, out);
     if (trained_window > 0)
-        fl_buffer_format(out,
-                         "set arrow from %lld, graph 0 to %lld, graph 1 nohead dashtype 2 linecolor rgb \"gray\"\n"
-                         "set label \" trained window\" at %lld, graph 0.03 textcolor rgb \"gray\"\n",
-                         (long long)trained_window, (long long)trained_window, (long long)trained_window);
+        fl_buffer_format(
+            out,
+            "set arrow from %lld, graph 0 to %lld, graph 1 nohead dashtype 2 linewidth 2 linecolor rgb \"#777777\"\n"
+            "set label \" trained window\" at %lld, graph 0.03 textcolor rgb \"#777777\"\n",
+            (long long)trained_window, (long long)trained_window, (long long)trained_window);
     fl_buffer_text(out, "plot ");
     block = 0;
     for (int64_t i = 0; i < r->count; i++) {
