@@ -23,17 +23,20 @@ static fl_status read_json_of(json_t **out, const char *folder, const char *name
     return status;
 }
 
-static bool has(const char *folder, const char *name)
+static fl_status has(bool *found, const char *folder, const char *name)
 {
     char *path = fl_path_join(folder, name);
-    bool found = path && fl_file_exists(path);
+    if (!path) return fl_fail(FL_ERR_MEMORY, "%s: no memory for a path", folder);
+    *found = fl_file_exists(path);
     fl_free(path);
-    return found;
+    return FL_OK;
 }
 
 static fl_status read_config(fl_config *out, const char *folder)
 {
-    if (!has(folder, "config.json"))
+    bool found;
+    FL_TRY(has(&found, folder, "config.json"));
+    if (!found)
         return fl_fail(FL_ERR_FORMAT, "%s: config.json is missing; is this the folder of a Hugging Face model?",
                        folder);
     json_t *root;
@@ -41,7 +44,8 @@ static fl_status read_config(fl_config *out, const char *folder)
     fl_status status = fl_hf_config_read(out, root, "config.json");
     json_decref(root);
     if (status != FL_OK) return fl_fail_within(status, "%s", folder);
-    if (!has(folder, "generation_config.json")) return FL_OK;
+    FL_TRY(has(&found, folder, "generation_config.json"));
+    if (!found) return FL_OK;
     FL_TRY(read_json_of(&root, folder, "generation_config.json"));
     status = fl_hf_generation_read(out, root, "generation_config.json");
     json_decref(root);
@@ -146,9 +150,14 @@ static fl_status open_index(fl_hf *m, const char *folder)
 static fl_status open_weights(fl_hf *m, const char *folder, const char *weights)
 {
     if (weights) return open_single(m, folder, weights);
-    if (has(folder, "model.safetensors")) return open_single(m, folder, "model.safetensors");
-    if (has(folder, INDEX_NAME)) return open_index(m, folder);
-    if (has(folder, "pytorch_model.bin") || has(folder, "pytorch_model.bin.index.json"))
+    bool single, index, pickle, pickles;
+    FL_TRY(has(&single, folder, "model.safetensors"));
+    if (single) return open_single(m, folder, "model.safetensors");
+    FL_TRY(has(&index, folder, INDEX_NAME));
+    if (index) return open_index(m, folder);
+    FL_TRY(has(&pickle, folder, "pytorch_model.bin"));
+    FL_TRY(has(&pickles, folder, "pytorch_model.bin.index.json"));
+    if (pickle || pickles)
         return fl_fail(FL_ERR_UNSUPPORTED,
                        "%s: holds pytorch_model.bin, a Python pickle, and no safetensors; convert it with: python3 -c "
                        "\"from transformers import AutoModelForCausalLM as M; "

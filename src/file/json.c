@@ -1,7 +1,6 @@
 #include "file/json.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
@@ -57,8 +56,10 @@ fl_status fl_json_parse(json_t **out, const char *file, const char *text, size_t
     if (!root) {
         char shown[FL_SHOWN];
         fl_show_text(shown, error.text);
-        fl_status code = json_error_code(&error) == json_error_out_of_memory ? FL_ERR_MEMORY : FL_ERR_FORMAT;
-        return fl_fail(code, "%s: line %d, column %d: %s", file, error.line, error.column, shown);
+        /* The parser says nothing at all when it cannot make an object. */
+        if (json_error_code(&error) == json_error_out_of_memory || !*error.text)
+            return fl_fail(FL_ERR_MEMORY, "%s: no memory for its JSON", file);
+        return fl_fail(FL_ERR_FORMAT, "%s: line %d, column %d: %s", file, error.line, error.column, shown);
     }
     if (!json_is_object(root)) {
         json_decref(root);
@@ -77,6 +78,14 @@ fl_status fl_json_read(json_t **out, const char *path, fl_json_limits limits)
     return status;
 }
 
+void fl_json_free_text(char *text)
+{
+    json_malloc_t unused;
+    json_free_t release;
+    json_get_alloc_funcs(&unused, &release);
+    release(text);
+}
+
 /* With the fewest digits that read back as the same numbers: 1e-5, not 1.0000000000000001e-5. */
 static char *shortest_text(const json_t *object)
 {
@@ -86,7 +95,7 @@ static char *shortest_text(const json_t *object)
         bool same = back && json_equal(object, back);
         json_decref(back);
         if (same) return text;
-        free(text);
+        fl_json_free_text(text);
     }
     return json_dumps(object, JSON_INDENT(2));
 }
@@ -102,7 +111,7 @@ fl_status fl_json_write(const char *path, const json_t *object)
         fl_writer_write(&w, "\n", 1);
         status = fl_writer_finish(&w);
     }
-    free(text);
+    fl_json_free_text(text);
     return status;
 }
 

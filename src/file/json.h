@@ -20,6 +20,9 @@ extern const fl_json_limits fl_json_config_limits;
 fl_status fl_json_parse(json_t **out, const char *file, const char *text, size_t size, fl_json_limits limits);
 fl_status fl_json_read(json_t **out, const char *path, fl_json_limits limits);
 
+/* Give back what json_dumps returned, by the allocator that jansson was told to use. NULL is fine. */
+void fl_json_free_text(char *text);
+
 /* Write the object to path, indented, atomically; reals keep every bit. */
 fl_status fl_json_write(const char *path, const json_t *object);
 

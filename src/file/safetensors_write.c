@@ -1,4 +1,3 @@
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/size.h"
@@ -39,7 +38,8 @@ static fl_status add_tensor(json_t *header, const fl_file_tensor *t, size_t *pla
         return fl_fail(FL_ERR_MEMORY, "tensor %.200s: no memory for its header entry", t->name);
     }
     if (json_object_set_new(header, t->name, entry))
-        return fl_fail(FL_ERR_ARGUMENT, "tensor %.200s: its name is not valid UTF-8", t->name);
+        return fl_fail(FL_ERR_ARGUMENT, "tensor %.200s: its name cannot become JSON: not valid UTF-8, or no memory",
+                       t->name);
     *place = end;
     return FL_OK;
 }
@@ -53,7 +53,8 @@ static fl_status fill_header(json_t *header, const fl_file_tensor *tensor, int64
             return fl_fail(FL_ERR_MEMORY, "safetensors: no memory for the header");
         for (int64_t i = 0; i < metadata_count; i++)
             if (json_object_set_new(strings, metadata[i].key, json_string(metadata[i].value)))
-                return fl_fail(FL_ERR_ARGUMENT, "metadata %.100s: key or value is not valid UTF-8", metadata[i].key);
+                return fl_fail(FL_ERR_ARGUMENT, "metadata %.100s: cannot become JSON: not valid UTF-8, or no memory",
+                               metadata[i].key);
     }
     size_t place = 0;
     for (int64_t i = 0; i < count; i++)
@@ -80,7 +81,7 @@ fl_status fl_safetensors_write_header(fl_writer *w, const fl_file_tensor *tensor
     fl_writer_write(w, prefix, sizeof prefix);
     fl_writer_write(w, text, length);
     fl_writer_write(w, spaces, padding);
-    free(text);
+    fl_json_free_text(text);
     return w->status;
 }
 
