@@ -10,22 +10,26 @@ typedef enum fl_activation { FL_ACT_SILU, FL_ACT_GELU_TANH, FL_ACT_GELU_ERF } fl
 #define FL_MAX_EOS 8
 
 typedef struct fl_config {
-    char family[32];        /* "llama", "gpt2": a key of the table of models */
+    char family[32]; /* "llama", "gpt2": a key of the table of models */
     int64_t vocab, width, layers, heads, kv_heads, head_dim, ffn;
     int64_t window;         /* trained or scaled window as the file claims it, tokens */
     int64_t sliding_window; /* 0: none */
     double norm_eps;
     fl_activation activation;
-    bool tied_head;         /* the head shares the embedding matrix */
-    bool attention_bias;    /* q, k, v (and o where the family has it) carry a bias */
+    bool tied_head;      /* the head shares the embedding matrix */
+    bool attention_bias; /* q, k and v carry a bias */
+    bool output_bias;       /* the projection after attention carries a bias */
+    bool qk_norm;           /* queries and keys are normed by head */
+    bool parallel_residual; /* attention and feed-forward read the same input (gpt_neox) */
+    bool qkv_by_head;       /* fused q, k, v lie together for each head; else all q, then all k, then all v */
     bool mlp_bias;
-    bool rotary;            /* else learned positions */
-    bool rope_interleaved;  /* pair i at (2i, 2i+1); else (i, i + dim/2) */
+    bool rotary;           /* else learned positions */
+    bool rope_interleaved; /* pair i at (2i, 2i+1); else (i, i + dim/2) */
     fl_rope_spec rope;
-    int32_t bos, pad;       /* -1: none */
+    int32_t bos, pad; /* -1: none */
     int eos_count;
     int32_t eos[FL_MAX_EOS];
-    fl_dtype stored_type;   /* of most weights */
+    fl_dtype stored_type; /* of most weights */
 } fl_config;
 
 #endif

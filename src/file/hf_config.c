@@ -124,6 +124,7 @@ static fl_status read_llama(const fl_json_at *at, fl_config *c)
     c->activation = FL_ACT_SILU;
     FL_TRY(fl_json_bool(at, "tie_word_embeddings", &c->tied_head));
     FL_TRY(fl_json_bool(at, "attention_bias", &c->attention_bias));
+    c->output_bias = c->attention_bias;
     FL_TRY(fl_json_bool(at, "mlp_bias", &c->mlp_bias));
     const json_t *sliding = json_object_get(at->object, "sliding_window");
     if (sliding && !json_is_null(sliding))
@@ -158,7 +159,7 @@ static fl_status read_gpt2(const fl_json_at *at, fl_config *c)
                             "gpt2 models are computed with gelu_new, gelu_pytorch_tanh or gelu");
     c->tied_head = true;
     FL_TRY(fl_json_bool(at, "tie_word_embeddings", &c->tied_head));
-    c->attention_bias = c->mlp_bias = true;
+    c->attention_bias = c->output_bias = c->mlp_bias = true;
     FL_TRY(need_bool(at, "scale_attn_weights", true));
     FL_TRY(need_bool(at, "scale_attn_by_inverse_layer_idx", false));
     FL_TRY(need_bool(at, "add_cross_attention", false));

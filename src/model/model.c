@@ -7,7 +7,8 @@
 #include "base/size.h"
 #include "model/rope_options.h"
 
-static const fl_arch *const archs[] = {&fl_arch_llama, &fl_arch_gpt2};
+static const fl_arch *const archs[] = {&fl_arch_llama, &fl_arch_mistral, &fl_arch_qwen2, &fl_arch_qwen3,
+                                       &fl_arch_phi3,  &fl_arch_gptneox, &fl_arch_gpt2};
 
 const fl_arch *fl_arch_find(const char *family)
 {
@@ -51,8 +52,10 @@ static fl_status open_parts(fl_model *m, const char *path, const fl_model_option
     m->config = *fl_checkpoint_config(m->checkpoint);
     m->arch = fl_arch_find(m->config.family);
     if (!m->arch)
-        return fl_fail(FL_ERR_UNSUPPORTED, "%s: family %s is unknown; furlong reads llama and gpt2", path,
-                       m->config.family);
+        return fl_fail(FL_ERR_UNSUPPORTED,
+                       "%s: family %s is unknown; furlong reads llama, mistral, qwen2, qwen3, phi3, gpt_neox "
+                       "and gpt2",
+                       path, m->config.family);
     FL_TRY(fl_rope_options_apply(&m->config, &options->rope, options->context));
     m->scheme = (fl_scheme){.rope = m->config.rotary ? &m->config.rope : NULL,
                             .interleaved = m->config.rope_interleaved,

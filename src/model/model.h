@@ -13,7 +13,8 @@ typedef struct fl_arch {
     fl_tensor *(*forward)(fl_run *r, const fl_model *m); /* batch -> normed hidden rows [rows, width] */
 } fl_arch;
 
-extern const fl_arch fl_arch_llama, fl_arch_gpt2;
+extern const fl_arch fl_arch_llama, fl_arch_mistral, fl_arch_qwen2, fl_arch_qwen3, fl_arch_phi3, fl_arch_gptneox,
+    fl_arch_gpt2;
 const fl_arch *fl_arch_find(const char *family); /* NULL: unknown */
 
 /* Names and shapes of the tensors a config asks for; data is NULL until someone fills it (fl_alloc_aligned). */

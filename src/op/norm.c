@@ -58,6 +58,56 @@ fl_tensor *fl_rms_norm(fl_run *r, fl_tensor *x, const fl_weight *w, double eps)
     return y;
 }
 
+/* The same memory with one head per row. */
+static fl_tensor *by_heads(fl_run *r, fl_tensor *x, int64_t head_dim)
+{
+    fl_tensor *t = fl_arena_alloc(r->nodes, sizeof *t);
+    if (!t) return fl_run_fail(r, FL_ERR_MEMORY, "%s", fl_error_message());
+    *t = *x;
+    t->rows = x->rows * (x->cols / head_dim);
+    t->cols = t->ld = head_dim;
+    return t;
+}
+
+typedef struct reshape_node {
+    fl_node node;
+    fl_tensor *from, *to;
+} reshape_node;
+
+/* Both shapes share the gradient's memory as they share the data. */
+static void reshape_backward(fl_run *r, fl_node *node)
+{
+    reshape_node *n = (reshape_node *)node;
+    if (n->from->grad)
+        fl_run_fail(r, FL_ERR_STATE, "the input of a norm over heads must not be used by another operator");
+    n->from->grad = n->to->grad;
+}
+
+static void record_reshape(fl_run *r, fl_tensor *from, fl_tensor *to)
+{
+    reshape_node *n = r->recording && from->needs_grad ? fl_run_record(r, sizeof *n, reshape_backward) : NULL;
+    if (n) n->from = from, n->to = to;
+}
+
+fl_tensor *fl_rms_norm_heads(fl_run *r, fl_tensor *x, const fl_weight *w, double eps)
+{
+    if (!x || r->status != FL_OK) return NULL;
+    int64_t head_dim = w->stored.cols;
+    if (x->cols % head_dim || x->ld != x->cols)
+        return fl_run_fail(r, FL_ERR_SHAPE, "%s has %lld values, which do not divide the %lld columns of its input",
+                           w->name, (long long)head_dim, (long long)x->cols);
+    fl_tensor *heads = by_heads(r, x, head_dim);
+    if (!heads) return NULL;
+    record_reshape(r, x, heads);
+    fl_tensor *normed = fl_rms_norm(r, heads, w, eps);
+    fl_tensor *y = normed ? by_heads(r, normed, head_dim) : NULL;
+    if (!y) return NULL;
+    y->rows = x->rows;
+    y->cols = y->ld = x->cols;
+    record_reshape(r, normed, y);
+    return y;
+}
+
 fl_tensor *fl_layer_norm(fl_run *r, fl_tensor *x, const fl_weight *w, const fl_weight *b, double eps)
 {
     if (!x || r->status != FL_OK || !fits(r, x, w)) return NULL;

@@ -17,11 +17,19 @@ fl_tensor *fl_linear(fl_run *r, fl_tensor *x, const fl_weight *w, const fl_weigh
 
 /* RMSNorm (Zhang and Sennrich 2019): x / sqrt(mean(x^2) + eps) * w. */
 fl_tensor *fl_rms_norm(fl_run *r, fl_tensor *x, const fl_weight *w, double eps);
+/* RMSNorm of each run of head_dim columns by itself, all with the same w [head_dim] (queries and keys of some models).
+ */
+fl_tensor *fl_rms_norm_heads(fl_run *r, fl_tensor *x, const fl_weight *w, double eps);
 /* LayerNorm (Ba et al. 2016): (x - mean) / sqrt(variance + eps) * w + b. */
 fl_tensor *fl_layer_norm(fl_run *r, fl_tensor *x, const fl_weight *w, const fl_weight *b, double eps);
 
 /* a + b. When nothing is recorded the sum replaces a. */
 fl_tensor *fl_add(fl_run *r, fl_tensor *a, fl_tensor *b);
+
+/* Part `part` of `parts` equal column ranges inside each of `groups` equal column groups of x, side by side: what a
+ * fused product (q, k and v of every head together) falls apart into. Each part is taken once.
+ * x [rows, groups*parts*n] -> [rows, groups*n] */
+fl_tensor *fl_split(fl_run *r, fl_tensor *x, int groups, int parts, int part);
 
 /* silu(gate) * up (Shazeer 2020). */
 fl_tensor *fl_swiglu(fl_run *r, fl_tensor *gate, fl_tensor *up);

@@ -71,6 +71,19 @@ static fl_tensor *layer_norm(scene *s)
     return fl_layer_norm(s->run, &s->input[0], &s->weight[0], &s->weight[1], 1e-5);
 }
 
+static fl_tensor *rms_norm_heads(scene *s)
+{
+    return fl_rms_norm_heads(s->run, &s->input[0], &s->weight[0], 1e-5);
+}
+
+/* All three parts, each with its own coefficients, as attention uses them. */
+static fl_tensor *split(scene *s)
+{
+    fl_tensor *a = fl_split(s->run, &s->input[0], 2, 3, 0), *b = fl_split(s->run, &s->input[0], 2, 3, 1);
+    fl_tensor *c = fl_split(s->run, &s->input[0], 2, 3, 2);
+    return fl_swiglu(s->run, fl_gelu(s->run, a, true), fl_add(s->run, b, c));
+}
+
 static fl_tensor *add(scene *s)
 {
     return fl_add(s->run, &s->input[0], &s->input[1]);
@@ -198,6 +211,8 @@ static const operator_case cases[] = {
     {"linear without bias", 1, 1, {{11, 40}, {33, 40}}, linear_no_bias},
     {"rms_norm", 1, 1, {{11, 24}, {1, 24}}, rms_norm},
     {"layer_norm", 1, 2, {{11, 24}, {1, 24}, {1, 24}}, layer_norm},
+    {"rms_norm of heads", 1, 1, {{11, 24}, {1, 8}}, rms_norm_heads},
+    {"split", 1, 0, {{11, 24}}, split},
     {"add", 2, 0, {{11, 9}, {11, 9}}, add},
     {"add to itself", 1, 0, {{11, 9}}, add_self},
     {"swiglu", 2, 0, {{11, 9}, {11, 9}}, swiglu},
@@ -352,7 +367,7 @@ static void test_recompute_bits(void **state)
     fl_engine_options options = FL_ENGINE_OPTIONS_INIT;
     fl_engine *engine;
     assert_int_equal(fl_engine_create(&engine, &options), FL_OK);
-    const operator_case *kept = &cases[18], *again = &cases[19];
+    const operator_case *kept = &cases[20], *again = &cases[21];
     scene a, b;
     scene_open(&a, kept, engine);
     scene_open(&b, again, engine);
