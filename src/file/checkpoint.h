@@ -23,8 +23,8 @@ int64_t fl_checkpoint_count(const fl_checkpoint *c);
 const fl_file_tensor *fl_checkpoint_at(const fl_checkpoint *c, int64_t i);
 /* NULL if there is none of that name. */
 const fl_file_tensor *fl_checkpoint_find(const fl_checkpoint *c, const char *name);
-/* Path of the tokenizer file that belongs to the model (tokenizer.json, else tokenizer.model; for llama2.c a
- * tokenizer.bin or tok*.bin in the same folder when there is exactly one), or NULL. */
+/* Path of the tokenizer file that belongs to the model: of a Hugging Face folder tokenizer.json, else tokenizer.model;
+ * else, and for llama2.c files, the tok*.bin in the same folder when there is exactly one. NULL: none is found. */
 const char *fl_checkpoint_tokenizer(const fl_checkpoint *c);
 const char *fl_checkpoint_path(const fl_checkpoint *c);
 const char *fl_checkpoint_folder(const fl_checkpoint *c); /* the folder that holds the model's files */

@@ -34,7 +34,7 @@ static fl_status has(bool *found, const char *folder, const char *name)
 
 static fl_status read_config(fl_config *out, const char *folder)
 {
-    bool found;
+    bool found = false;
     FL_TRY(has(&found, folder, "config.json"));
     if (!found)
         return fl_fail(FL_ERR_FORMAT, "%s: config.json is missing; is this the folder of a Hugging Face model?",
@@ -150,7 +150,7 @@ static fl_status open_index(fl_hf *m, const char *folder)
 static fl_status open_weights(fl_hf *m, const char *folder, const char *weights)
 {
     if (weights) return open_single(m, folder, weights);
-    bool single, index, pickle, pickles;
+    bool single = false, index = false, pickle = false, pickles = false;
     FL_TRY(has(&single, folder, "model.safetensors"));
     if (single) return open_single(m, folder, "model.safetensors");
     FL_TRY(has(&index, folder, INDEX_NAME));

@@ -42,7 +42,7 @@ void *fl_calloc(size_t count, size_t size)
 void *fl_realloc(void *old, size_t count, size_t size)
 {
     if (refuse()) return NULL;
-    void *p = realloc(old, count * size ? count * size : 1);
+    void *p = realloc(old, count && size ? count * size : 1);
     return old ? p : counted(p);
 }
 
@@ -186,7 +186,8 @@ static void test_each_allocation(void **state)
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
         fl_status status = FL_ERR_MEMORY;
         long failures = 0;
-        for (; status != FL_OK; failures++) {
+        /* What comes late repeats itself for each tensor and key. */
+        for (; status != FL_OK; failures += failures < 100 ? 1 : 11) {
             long before = held;
             fl_fail(FL_OK, "%s", "");
             until_failure = failures;
