@@ -7,7 +7,11 @@
 #include "kernel/simd/vector.h"
 
 #define ATTEND_INLINE static inline __attribute__((always_inline))
+#if defined(__clang__)
+#define ATTEND_UNROLL _Pragma("clang loop unroll(full)")
+#else
 #define ATTEND_UNROLL _Pragma("GCC unroll 32")
+#endif
 #define TILE_VECTORS (FL_ATTEND_KEYS / FL_LANES)
 #define SUM_VECTORS (FL_ATTEND_LANES / FL_LANES)
 #define STRIP_VECTORS (FL_LANES == 16 ? 4 : 2) /* width of the register tile */
