@@ -35,6 +35,10 @@ static void set_tokens(json_t *root, const fl_config *c, bool *failed)
 
 static fl_status write_llama(json_t *root, const fl_config *c, bool *failed)
 {
+    if (c->qk_norm || c->output_bias != c->attention_bias || c->sliding_window)
+        return fl_fail(FL_ERR_UNSUPPORTED,
+                       "config.json: family = llama: has no keys for norms of queries and keys, a bias of only some "
+                       "projections, or a sliding window");
     set(root, "hidden_size", json_integer(c->width), failed);
     set(root, "intermediate_size", json_integer(c->ffn), failed);
     set(root, "num_hidden_layers", json_integer(c->layers), failed);

@@ -23,7 +23,10 @@ static fl_status check_model(const fl_config *c, int version)
         return fl_fail(FL_ERR_UNSUPPORTED,
                        "%s: rms_norm_eps = %g: only 1e-05 fits; write a Hugging Face folder instead", where,
                        c->norm_eps);
-    if (c->attention_bias || c->mlp_bias)
+    if (c->qk_norm || c->sliding_window)
+        return fl_fail(FL_ERR_UNSUPPORTED,
+                       "%s: norms of queries and keys, a sliding window: models with these do not fit", where);
+    if (c->attention_bias || c->output_bias || c->mlp_bias)
         return fl_fail(FL_ERR_UNSUPPORTED, "%s: attention_bias, mlp_bias: models with biases do not fit", where);
     if (c->head_dim * c->heads != c->width)
         return fl_fail(FL_ERR_UNSUPPORTED, "%s: head_dim = %lld: only hidden_size / heads fits", where,

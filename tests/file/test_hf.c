@@ -553,6 +553,10 @@ static void test_cannot_write(void **state)
     assert_refused("family", fl_hf_write(folder, &config, NULL, 0, FL_F32, c), FL_ERR_UNSUPPORTED, "config.json",
                    "family = mamba");
     config = *fl_checkpoint_config(c);
+    config.qk_norm = true;
+    assert_refused("norms", fl_hf_write(folder, &config, NULL, 0, FL_F32, c), FL_ERR_UNSUPPORTED, "config.json",
+                   "family = llama");
+    config = *fl_checkpoint_config(c);
     config.rope.factor = NAN;
     config.rope.kind = FL_ROPE_LINEAR;
     assert_refused("rope", fl_hf_write(folder, &config, NULL, 0, FL_F32, c), FL_ERR_ARGUMENT, "factor", "nan");

@@ -226,7 +226,8 @@ static void test_cannot_write(void **state)
     static const struct {
         const char *what, *key;
     } wrong[] = {{"base", "rope_theta = 20000"}, {"scaled", "rope_type = linear"}, {"eps", "rms_norm_eps = 1e-06"},
-                 {"bias", "attention_bias"},     {"head_dim", "head_dim = 16"},    {"family", "family = gpt2"}};
+                 {"bias", "attention_bias"},     {"head_dim", "head_dim = 16"},    {"window", "sliding window"},
+                 {"family", "family = gpt2"}};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         fl_config changed = f;
         if (i == 0) changed.rope.base = 20000;
@@ -234,7 +235,8 @@ static void test_cannot_write(void **state)
         if (i == 2) changed.norm_eps = 1e-6;
         if (i == 3) changed.attention_bias = true;
         if (i == 4) changed.head_dim = changed.rope.dim = 16;
-        if (i == 5) strcpy(changed.family, "gpt2");
+        if (i == 5) changed.sliding_window = 64;
+        if (i == 6) strcpy(changed.family, "gpt2");
         assert_refused(wrong[i].what, fl_llama2c_write(path, 1, &changed, NULL, 0, c), FL_ERR_UNSUPPORTED,
                        "llama2.c files", wrong[i].key);
     }

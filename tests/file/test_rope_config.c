@@ -113,8 +113,8 @@ static json_t *more_cases(json_t *list)
     s.factor = 6; /* not the ratio of the windows */
     s.factors = 32;
     for (int i = 0; i < 32; i++) {
-        s.short_factor[i] = 1 + 0.1 * i;
-        s.long_factor[i] = 1 + 0.3 * i;
+        s.short_factor[i] = 1 + 0.125 * i;
+        s.long_factor[i] = 1 + 0.25 * i;
     }
     json_array_append_new(list, written_case("longrope, factor of its own", &s, 64));
     return list;
@@ -138,6 +138,30 @@ static json_t *all_written(void)
     return more_cases(list);
 }
 
+/* As json_equal, but numbers may differ by what pow and log of another C library may. */
+static bool alike(const json_t *a, const json_t *b)
+{
+    if (json_is_number(a) && json_is_number(b)) {
+        double x = json_number_value(a), y = json_number_value(b);
+        return fabs(x - y) <= 1e-13 * fabs(x);
+    }
+    if (json_is_array(a) && json_is_array(b) && json_array_size(a) == json_array_size(b)) {
+        for (size_t i = 0; i < json_array_size(a); i++)
+            if (!alike(json_array_get(a, i), json_array_get(b, i))) return false;
+        return true;
+    }
+    if (json_is_object(a) && json_is_object(b) && json_object_size(a) == json_object_size(b)) {
+        const char *key;
+        json_t *value;
+        json_object_foreach((json_t *)(uintptr_t)a, key, value)
+        {
+            if (!alike(value, json_object_get(b, key))) return false;
+        }
+        return true;
+    }
+    return json_equal(a, b);
+}
+
 /* written.json has been compared with transformers; what is written today must be the same, and read back the same. */
 static void test_written(void **state)
 {
@@ -152,7 +176,7 @@ static void test_written(void **state)
     {
         const char *name = json_string_value(json_object_get(item, "name"));
         const json_t *config = json_object_get(item, "config");
-        if (!json_equal(config, json_object_get(json_array_get(known, i), "config")))
+        if (!alike(config, json_object_get(json_array_get(known, i), "config")))
             fail_msg("%s: is no longer written as in written.json", name);
         fl_rope_spec spec;
         assert_ok(read_config(&spec, config, "config.json"));
