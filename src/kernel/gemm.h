@@ -5,8 +5,7 @@
  *
  * Bits: each element of c is one chain of fp32 fused multiply-adds in increasing k, begun at 0 or at the old c. Stored
  * values convert to fp32 exactly. So all levels, `tile` and `row_panels`, and any cut of k into blocks agree to the
- * bit.
- */
+ * bit. */
 #ifndef FL_KERNEL_GEMM_H
 #define FL_KERNEL_GEMM_H
 
@@ -23,11 +22,19 @@ typedef struct fl_gemm_out {
     int64_t cols; /* columns that exist, from the first panel's first column on; none past them is touched */
     bool accumulate;
     const float *bias;
+    const void *ahead; /* tile: 64*k bytes from here on are asked for while it computes */
 } fl_gemm_out;
 
 #define FL_GEMM_PANEL 32
-#define FL_GEMM_SLACK 16 /* values that pack may write past the end of a tile */
-#define FL_SOFTMAX_LANES 16
+
+/* First of n things that part i takes when they are dealt evenly to `parts`, the larger parts first. */
+static inline int64_t fl_gemm_share(int64_t n, int64_t parts, int64_t i)
+{
+    int64_t extra = n % parts;
+    return n / parts * i + (i < extra ? i : extra);
+}
+
+#define FL_SOFTMAX_LANES 16 /* running sums of exp_sum */
 
 typedef struct fl_gemm_kernels {
     int mr;              /* rows of the register tile */
@@ -38,17 +45,21 @@ typedef struct fl_gemm_kernels {
     /* Rows 0 .. rows-1 (1 <= rows <= mr) of c for one panel: a is [k][rows], b [k][32]; cols <= 32. */
     void (*tile)(int rows, int64_t k, const float *a, const float *b, const fl_gemm_out *out);
 
-    /* Few rows against many panels, read from the storage type: a(i, k) at a[i*lda + k], panel p at
-     * b + p*panel_elements values; ceil(cols / 32) panels. */
+    /* Few rows against many panels, read from the storage type: a(i, k) at a[i*lda + k], panel p at b +
+     * p*panel_elements values; ceil(cols / 32) panels. */
     void (*row_panels[FL_GEMM_TYPES])(int rows, int64_t k, const float *a, int64_t lda, const void *b,
                                       int64_t panel_elements, const fl_gemm_out *out);
 
     /* Rows of a panel to fp32: n = 32k values. */
     void (*unpack[FL_GEMM_TYPES])(const void *from, float *to, int64_t n);
 
-    /* out[k][width] = a(i, k) at a[i*row_stride + k*col_stride] for i < rows, 0 from rows to width. Makes tiles of a
-     * (width == rows <= mr) and panels of b (width == 32). A tile's end is passed by up to FL_GEMM_SLACK values. */
-    void (*pack)(int rows, int width, int64_t k, const float *a, int64_t row_stride, int64_t col_stride, float *out);
+    /* Rows a(i, k) at a[i*row_stride + k*col_stride] as tiles, one after the other: tile t takes the rows from
+     * fl_gemm_share(rows, tiles, t) on and is [k][height], height <= mr. */
+    void (*pack_tiles)(int64_t rows, int64_t tiles, int64_t k, const float *a, int64_t row_stride, int64_t col_stride,
+                       float *out);
+    /* The same for b as panels: panel p at out + p*panel_stride is [k][32], zeros after the last row. */
+    void (*pack_panels)(int64_t rows, int64_t k, const float *b, int64_t row_stride, int64_t col_stride, float *out,
+                        int64_t panel_stride);
 
     /* The softmax of the head, each over n values, n < 2^31. The sum's bits depend on x alone, not on the level. */
     float (*maximum)(const float *x, int64_t n, int32_t *index); /* index of the first of the largest; NaN is skipped */

@@ -26,6 +26,7 @@ static const fl_gemm_kernels *level[3];
 static int levels;
 static fl_rng rng;
 
+static float packed_a[MOST_ROWS * MOST_K], panels[MOST_COLS * MOST_K];
 static float a[MOST_ROWS * MOST_K], b[MOST_COLS * MOST_K], bias[MOST_COLS];
 static float start[MOST_ROWS * LDC], c[MOST_ROWS * LDC];
 static const int64_t depths[] = {0, 1, 2, 7, 16, 31, 64, 257, MOST_K};
@@ -94,18 +95,19 @@ static fl_gemm_out begin(int64_t cols, int form)
 {
     fill(start, MOST_ROWS * LDC);
     memcpy(c, start, sizeof c);
-    return (fl_gemm_out){.c = c, .ldc = LDC, .cols = cols, .accumulate = form & 1, .bias = form & 2 ? bias : NULL};
+    return (fl_gemm_out){
+        .c = c, .ldc = LDC, .cols = cols, .accumulate = form & 1, .bias = form & 2 ? bias : NULL, .ahead = panels};
 }
 
 /* b as panels [k][32] of F32, F16 or BF16; 16-bit values are what b is rounded to first, so that b holds them exactly.
  */
-static void make_panels(fl_gemm_type type, int64_t cols, int64_t k, void *panels)
+static void make_panels(fl_gemm_type type, int64_t cols, int64_t k)
 {
     for (int64_t n = 0; n < (cols + PANEL - 1) / PANEL * PANEL; n++) {
         for (int64_t l = 0; l < k; l++) {
             int64_t index = n / PANEL * k * PANEL + l * PANEL + n % PANEL;
             if (type == FL_GEMM_F32) {
-                ((float *)panels)[index] = n < cols ? b[n * MOST_K + l] : 0;
+                panels[index] = n < cols ? b[n * MOST_K + l] : 0;
                 continue;
             }
             /* Random bits with a middling exponent, and sometimes a subnormal. */
@@ -113,13 +115,11 @@ static void make_panels(fl_gemm_type type, int64_t cols, int64_t k, void *panels
             if (type == FL_GEMM_F16) h = (uint16_t)(h % 16 == 3 ? h & 0x83ff : (h & 0x8fff) | 0x3000);
             if (type == FL_GEMM_BF16) h = (uint16_t)((h & 0x81ff) | 0x3e00);
             if (n >= cols) h = 0;
-            ((uint16_t *)panels)[index] = h;
+            ((uint16_t *)(void *)panels)[index] = h;
             if (n < cols) b[n * MOST_K + l] = type == FL_GEMM_F16 ? from_f16(h) : from_bf16(h);
         }
     }
 }
-
-static float packed_a[MOST_ROWS * MOST_K], panels[MOST_COLS * MOST_K];
 
 static void test_tile_is_the_chain(void **state)
 {
@@ -131,7 +131,7 @@ static void test_tile_is_the_chain(void **state)
                 int64_t k = depths[d];
                 int64_t cols = d % 2 ? PANEL : between(1, PANEL);
                 fl_gemm_out out = begin(cols, (rows + d) % 4);
-                make_panels(FL_GEMM_F32, cols, k, panels);
+                make_panels(FL_GEMM_F32, cols, k);
                 for (int64_t l = 0; l < k; l++)
                     for (int i = 0; i < rows; i++)
                         packed_a[l * rows + i] = a[i * MOST_K + l];
@@ -151,7 +151,7 @@ static void test_row_panels_are_the_chain(void **state)
                 for (int d = 0; d < DEPTHS; d++) {
                     int64_t k = depths[d], cols = d % 3 ? between(1, MOST_COLS) : MOST_COLS;
                     fl_gemm_out out = begin(cols, (rows + d) % 4);
-                    make_panels((fl_gemm_type)type, cols, k, panels);
+                    make_panels((fl_gemm_type)type, cols, k);
                     level[v]->row_panels[type](rows, k, a, MOST_K, panels, k * PANEL, &out);
                     check("row_panels", v, rows, k, &out);
                 }
@@ -171,7 +171,7 @@ static void test_cutting_k_changes_no_bit(void **state)
             fl_gemm_out out = begin(PANEL, 2), first = out, second = out;
             first.bias = NULL;
             second.accumulate = true;
-            make_panels(FL_GEMM_F32, PANEL, k, panels);
+            make_panels(FL_GEMM_F32, PANEL, k);
             for (int64_t l = 0; l < k; l++)
                 for (int i = 0; i < rows; i++)
                     packed_a[l * rows + i] = a[i * MOST_K + l];
@@ -200,27 +200,63 @@ static void test_chain_is_the_product(void **state)
 
 /* ---- packing -------------------------------------------------------------------------------------------------- */
 
-static void test_pack_for_all_strides(void **state)
+/* Element (i, l) of what is packed, whose strides are given. */
+#define SIZE 130
+static float source[SIZE * SIZE * 3], packed[(SIZE + 2 * PANEL) * SIZE + 1];
+static const int64_t strides[][2] = {{SIZE, 1}, {1, SIZE}, {2, 3 * SIZE}, {1, 1}, {SIZE + 1, 2}, {0, 1}};
+#define STRIDES 6
+
+static void clear_packed(void)
+{
+    fill(source, SIZE * SIZE * 3);
+    for (int i = 0; i < (int)(sizeof packed / sizeof *packed); i++)
+        packed[i] = CANARY;
+}
+
+static void test_pack_tiles_for_all_strides(void **state)
 {
     (void)state;
-    enum { SIZE = 70 };
-    static float source[SIZE * SIZE * 3], packed[PANEL * SIZE + FL_GEMM_SLACK + 1];
-    fill(source, SIZE * SIZE * 3);
-    const int64_t strides[][2] = {{SIZE, 1}, {1, SIZE}, {2, 3 * SIZE}, {1, 1}, {SIZE + 1, 2}, {0, 1}};
     for (int v = 0; v < levels; v++) {
-        for (int s = 0; s < 6; s++) {
-            for (int trial = 0; trial < 300; trial++) {
-                bool tile = trial % 2;
-                int rows = between(1, tile ? level[v]->mr : PANEL), width = tile ? rows : PANEL, k = between(0, SIZE);
-                for (int i = 0; i < (int)(sizeof packed / sizeof *packed); i++)
-                    packed[i] = CANARY;
-                level[v]->pack(rows, width, k, source, strides[s][0], strides[s][1], packed);
+        for (int trial = 0; trial < 600; trial++) {
+            const int64_t *stride = strides[trial % STRIDES];
+            int rows = between(1, SIZE), k = between(0, SIZE), mr = level[v]->mr;
+            int tiles = between((rows + mr - 1) / mr, rows);
+            clear_packed();
+            level[v]->pack_tiles(rows, tiles, k, source, stride[0], stride[1], packed);
+            const float *next = packed;
+            for (int t = 0, first = 0; t < tiles; t++) {
+                int height = rows / tiles + (t < rows % tiles);
                 for (int l = 0; l < k; l++)
-                    for (int i = 0; i < width; i++)
-                        assert_true(packed[l * width + i] ==
-                                    (i < rows ? source[i * strides[s][0] + l * strides[s][1]] : 0.0f));
-                int end = k * width + (tile ? FL_GEMM_SLACK : 0);
-                assert_true(packed[end] == CANARY);
+                    for (int i = 0; i < height; i++)
+                        assert_true(*next++ == source[(first + i) * stride[0] + l * stride[1]]);
+                first += height;
+            }
+            assert_true(next == packed + rows * k && *next == CANARY);
+        }
+    }
+}
+
+static void test_pack_panels_for_all_strides(void **state)
+{
+    (void)state;
+    for (int v = 0; v < levels; v++) {
+        for (int trial = 0; trial < 600; trial++) {
+            const int64_t *stride = strides[trial % STRIDES];
+            int rows = between(1, SIZE), k = between(0, SIZE - 1), gap = between(0, PANEL - 1);
+            int panel_stride = k * PANEL + gap;
+            clear_packed();
+            level[v]->pack_panels(rows, k, source, stride[0], stride[1], packed, panel_stride);
+            for (int p = 0; p < (rows + PANEL - 1) / PANEL; p++) {
+                const float *panel = packed + p * panel_stride;
+                for (int l = 0; l < k; l++) {
+                    for (int i = 0; i < PANEL; i++) {
+                        int row = p * PANEL + i;
+                        assert_true(panel[l * PANEL + i] ==
+                                    (row < rows ? source[row * stride[0] + l * stride[1]] : 0.0f));
+                    }
+                }
+                for (int i = k * PANEL; i < panel_stride; i++)
+                    assert_true(panel[i] == CANARY);
             }
         }
     }
@@ -326,13 +362,10 @@ static int find_levels(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_tile_is_the_chain),
-        cmocka_unit_test(test_row_panels_are_the_chain),
-        cmocka_unit_test(test_cutting_k_changes_no_bit),
-        cmocka_unit_test(test_chain_is_the_product),
-        cmocka_unit_test(test_pack_for_all_strides),
-        cmocka_unit_test(test_unpack_every_16_bit_value),
-        cmocka_unit_test(test_maximum_takes_the_first_of_equals),
+        cmocka_unit_test(test_tile_is_the_chain),          cmocka_unit_test(test_row_panels_are_the_chain),
+        cmocka_unit_test(test_cutting_k_changes_no_bit),   cmocka_unit_test(test_chain_is_the_product),
+        cmocka_unit_test(test_pack_tiles_for_all_strides), cmocka_unit_test(test_pack_panels_for_all_strides),
+        cmocka_unit_test(test_unpack_every_16_bit_value),  cmocka_unit_test(test_maximum_takes_the_first_of_equals),
         cmocka_unit_test(test_exp_sum_and_scale),
     };
     return cmocka_run_group_tests(tests, find_levels, NULL);

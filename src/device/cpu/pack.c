@@ -56,16 +56,16 @@ static void pack_panel(void *context, int64_t panel, int thread)
 {
     const pack_job *j = context;
     const fl_stored *w = j->w;
-    int64_t first = panel * PANEL, cols = w->cols;
+    int64_t first = panel * PANEL, rows = fl_min64(PANEL, w->rows - first), cols = w->cols;
     if (j->packed->type != FL_GEMM_F32) {
-        int rows = (int)fl_min64(PANEL, w->rows - first);
-        pack_16_bit(w, first, rows, (uint16_t *)j->packed->data + first * cols);
+        pack_16_bit(w, first, (int)rows, (uint16_t *)j->packed->data + first * cols);
         return;
     }
     float *spare = fl_cpu_scratch(j->d, thread, 1, PACK_STEP * PANEL * sizeof(float));
     float *out = (float *)j->packed->data + first * cols;
     for (int64_t k0 = 0; k0 < cols; k0 += PACK_STEP)
-        fl_cpu_pack_panel(j->d->kernels->gemm, w, first, k0, fl_min64(PACK_STEP, cols - k0), spare, out + k0 * PANEL);
+        fl_cpu_pack_panels(j->d->kernels->gemm, w, first, rows, k0, fl_min64(PACK_STEP, cols - k0), spare,
+                           out + k0 * PANEL, 0);
 }
 
 fl_status fl_cpu_pack(fl_device *d, const fl_stored *w, fl_packed **out)

@@ -17,7 +17,8 @@ typedef struct fl_product {
     const float *a; /* a(i, l) at a[i*a_row + l*a_col] */
     int64_t a_row, a_col;
     fl_operand b;      /* [n, k] */
-    const float *bias; /* [n] or NULL; added to the finished sums, also when accumulating */
+    const float *bias; /* [n] or NULL; added to the finished sums, also when
+                          accumulating */
     float *c;          /* [m, n] */
     int64_t ldc;
     bool accumulate;
@@ -26,9 +27,10 @@ typedef struct fl_product {
 /* Uses scratch slots 0 and 1 of each thread and, when b is not packed, shared slot 0. */
 void fl_cpu_product(fl_device *d, const fl_product *p);
 
-/* The part of b that begins at column `first` and value k0: `kc` values of one panel, as F32 [kc][32]. `spare` has room
- * for 32*kc floats. Block types need k0 and kc at multiples of the block, or kc to reach the end. */
-void fl_cpu_pack_panel(const fl_gemm_kernels *kernels, const fl_stored *b, int64_t first, int64_t k0, int64_t kc,
-                       float *spare, float *out);
+/* `rows` columns of b from `first` on, a multiple of 32, and `kc` of their values from k0 on as F32 panels, one every
+ * panel_stride values. `spare` has room for 32*kc floats. Block types need k0 and kc at multiples of the block, or kc
+ * to reach the end. */
+void fl_cpu_pack_panels(const fl_gemm_kernels *kernels, const fl_stored *b, int64_t first, int64_t rows, int64_t k0,
+                        int64_t kc, float *spare, float *out, int64_t panel_stride);
 
 #endif

@@ -96,11 +96,26 @@ static void unpack_BF16(const void *from, float *to, int64_t n)
         to[i] = value(FL_GEMM_BF16, from, i);
 }
 
-static void pack(int rows, int width, int64_t k, const float *a, int64_t row_stride, int64_t col_stride, float *out)
+static void pack_tiles(int64_t rows, int64_t tiles, int64_t k, const float *a, int64_t row_stride, int64_t col_stride,
+                       float *out)
 {
-    for (int64_t l = 0; l < k; l++)
-        for (int i = 0; i < width; i++)
-            out[l * width + i] = i < rows ? a[i * row_stride + l * col_stride] : 0.0f;
+    for (int64_t t = 0; t < tiles; t++) {
+        int64_t first = fl_gemm_share(rows, tiles, t), next = fl_gemm_share(rows, tiles, t + 1);
+        for (int64_t l = 0; l < k; l++)
+            for (int64_t i = first; i < next; i++)
+                *out++ = a[i * row_stride + l * col_stride];
+    }
+}
+
+static void pack_panels(int64_t rows, int64_t k, const float *b, int64_t row_stride, int64_t col_stride, float *out,
+                        int64_t panel_stride)
+{
+    for (int64_t first = 0; first < rows; first += FL_GEMM_PANEL) {
+        float *to = out + first / FL_GEMM_PANEL * panel_stride;
+        for (int64_t l = 0; l < k; l++)
+            for (int64_t i = first; i < first + FL_GEMM_PANEL; i++)
+                *to++ = i < rows ? b[i * row_stride + l * col_stride] : 0.0f;
+    }
 }
 
 static void exp_lanes(const float *x, float shift, float *out)
@@ -119,7 +134,8 @@ const fl_gemm_kernels fl_gemm_kernels_generic = {
     .tile = tile,
     .row_panels = {[FL_GEMM_F32] = row_panels_F32, [FL_GEMM_F16] = row_panels_F16, [FL_GEMM_BF16] = row_panels_BF16},
     .unpack = {[FL_GEMM_F32] = unpack_F32, [FL_GEMM_F16] = unpack_F16, [FL_GEMM_BF16] = unpack_BF16},
-    .pack = pack,
+    .pack_tiles = pack_tiles,
+    .pack_panels = pack_panels,
     .maximum = maximum,
     .exp_sum = exp_sum,
     .count_above = count_above,

@@ -3,20 +3,24 @@
 #include "kernel/gemm.h"
 #include "kernel/simd/vector.h"
 
+/* MR: rows of a tile; 24 of AVX-512's 32 registers then hold sums. ROWS: the most rows of row_panels, and ROW_VECTORS
+ * how many vectors of columns it reads at once. Two panels of 32 x KC would not fit the first-level cache; KC x MC
+ * values of a take less than half of the second-level one. */
 #if defined(__AVX512F__)
-#define MR 12  /* 24 of the 32 registers hold sums; 14 gains nothing and spills */
-#define ROWS 8 /* the most rows of row_panels, and for each number of rows the vectors of columns it reads at once: */
+#define MR 12
+#define ROWS 12
 #define ROW_VECTORS(rows) ((rows) <= 2 ? 8 : (rows) <= 4 ? 4 : 2)
-#define KC 256
-#define MC 336
+#define KC 320
+#define MC 288
 #else
 #define MR 6
 #define ROWS 3
 #define ROW_VECTORS(rows) ((rows) == 1 ? 8 : 4)
 #define KC 160
-#define MC 240
+#define MC 288
 #endif
 #define TILE_COLS (2 * FL_LANES)
+#define BYTES_AHEAD 4096 /* how far row_panels reads ahead: the hardware follows several streams well, but not one */
 
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 32")
@@ -101,8 +105,10 @@ INLINE void store_sums(fl_vec *sum, const int rows, const int vectors, const fl_
 INLINE void tile_of(const int rows, int64_t k, const float *a, const float *b, const fl_gemm_out *out)
 {
     fl_vec sum[2 * MR];
+    const char *ahead = out->ahead;
     load_sums(sum, rows, 2, out);
     for (int64_t l = 0; l < k; l++) {
+        __builtin_prefetch(ahead + l * 64, 0, 2);
         fl_vec b0 = fl_vec_load(b), b1 = fl_vec_load(b + FL_LANES);
         UNROLL
         for (int i = 0; i < rows; i++) {
@@ -129,9 +135,13 @@ typedef void (*tile_fn)(int64_t k, const float *a, const float *b, const fl_gemm
 INLINE void columns_of(const fl_gemm_type type, const int rows, const int vectors, int64_t k, const float *a,
                        int64_t lda, const void *b, int64_t panel_elements, const fl_gemm_out *out)
 {
-    fl_vec sum[ROWS * 8], value[8];
+    fl_vec sum[ROWS * 2 + 8], value[8];
+    const int64_t value_bytes = type == FL_GEMM_F32 ? 4 : 2;
     load_sums(sum, rows, vectors, out);
     for (int64_t l = 0; l < k; l++) {
+        if (vectors * FL_LANES == FL_GEMM_PANEL)
+            for (int line = 0; line < value_bytes / 2; line++)
+                __builtin_prefetch((const char *)b + l * FL_GEMM_PANEL * value_bytes + line * 64 + BYTES_AHEAD);
         UNROLL
         for (int j = 0; j < vectors; j++) {
             int col = j * FL_LANES;
@@ -249,58 +259,121 @@ INLINE void transpose(fl_vec *v)
 #endif
 }
 
-/* A width is either at most one vector (tiles of a) or whole vectors (panels of b). Stores are whole vectors; what they
- * write past the width is written over by the next k. Here k runs along memory: blocks are transposed in registers. */
-static void pack_along(int rows, int width, int64_t k, const float *a, int64_t row_stride, float *out)
+/* A strip is a tile of a or a panel of b: [k][width], the width at most one vector or whole vectors, zeros where there
+ * are fewer rows. All stores but the last are whole vectors: what they write past the width is written over by the next
+ * k. Here k runs along memory: blocks are transposed in registers. */
+static void pack_along(int64_t rows, int64_t width, int64_t k, const float *a, int64_t row_stride, float *out)
 {
-    for (int first = 0; first < width; first += FL_LANES) {
+    for (int64_t first = 0; first < width; first += FL_LANES) {
         int have = lanes_left(rows, first);
         const float *from = a + first * row_stride;
         float *to = out + first;
         for (int64_t l = 0; l < k; l += FL_LANES) {
             int steps = lanes_left(k, l);
             fl_vec v[FL_LANES];
-            if (have == FL_LANES && steps == FL_LANES) {
-                UNROLL
-                for (int i = 0; i < FL_LANES; i++)
-                    v[i] = fl_vec_load(from + i * row_stride + l);
-            } else {
-                UNROLL
-                for (int i = 0; i < FL_LANES; i++)
-                    v[i] = i < have ? fl_vec_load_first(from + i * row_stride + l, steps) : fl_vec_set(0.0f);
-            }
+            UNROLL
+            for (int i = 0; i < FL_LANES; i++)
+                v[i] = i < have ? fl_vec_load_part(from + i * row_stride + l, steps) : fl_vec_set(0.0f);
             transpose(v);
-            if (steps == FL_LANES) {
+            if ((k - l - FL_LANES) * width >= FL_LANES) {
                 UNROLL
                 for (int i = 0; i < FL_LANES; i++)
                     fl_vec_store(to + (l + i) * width, v[i]);
             } else {
                 for (int i = 0; i < steps; i++)
-                    fl_vec_store(to + (l + i) * width, v[i]);
+                    fl_vec_store_part(to + (l + i) * width, v[i], (k - l - i) * width - first);
             }
         }
     }
 }
 
-/* Rows run along memory: copies. */
-static void pack_across(int rows, int width, int64_t k, const float *a, int64_t col_stride, float *out)
+static void pack_any(int64_t rows, int64_t width, int64_t k, const float *a, int64_t row_stride, int64_t col_stride,
+                     float *out)
 {
     for (int64_t l = 0; l < k; l++)
-        for (int first = 0; first < width; first += FL_LANES)
-            fl_vec_store(out + l * width + first,
-                         fl_vec_load_part(a + l * col_stride + first, lanes_left(rows, first)));
+        for (int64_t i = 0; i < width; i++)
+            out[l * width + i] = i < rows ? a[i * row_stride + l * col_stride] : 0.0f;
 }
 
-static void pack(int rows, int width, int64_t k, const float *a, int64_t row_stride, int64_t col_stride, float *out)
+/* Rows run along memory: a few strips at once are copied, as many as fill some cache lines of each k. The rows of a few
+ * k later are asked for, since each lies on a page of its own. */
+#define STRIPS 8
+#define ROWS_AHEAD 8
+
+static void prefetch_row(const float *from, int64_t values)
 {
-    if (col_stride == 1) {
-        pack_along(rows, width, k, a, row_stride, out);
-    } else if (row_stride == 1) {
-        pack_across(rows, width, k, a, col_stride, out);
-    } else {
-        for (int64_t l = 0; l < k; l++)
-            for (int i = 0; i < width; i++)
-                out[l * width + i] = i < rows ? a[i * row_stride + l * col_stride] : 0.0f;
+    for (int64_t i = 0; i < values; i += 16)
+        __builtin_prefetch(from + i);
+}
+
+static void pack_tiles_across(int64_t rows, int64_t tiles, int64_t k, const float *a, int64_t col_stride, float *out)
+{
+    for (int64_t begin = 0; begin < tiles; begin += STRIPS) {
+        int64_t end = begin + STRIPS < tiles ? begin + STRIPS : tiles;
+        int64_t left = fl_gemm_share(rows, tiles, begin), right = fl_gemm_share(rows, tiles, end);
+        for (int64_t l = 0; l < k; l++) {
+            const float *from = a + l * col_stride;
+            if (l + ROWS_AHEAD < k) prefetch_row(from + ROWS_AHEAD * col_stride + left, right - left);
+            for (int64_t t = begin, first = left; t < end; t++) {
+                int64_t height = rows / tiles + (t < rows % tiles);
+                float *to = out + first * k + l * height;
+                fl_vec_store_part(to, fl_vec_load_part(from + first, rows - first), (k - l) * height);
+                first += height;
+            }
+        }
+    }
+}
+
+static void pack_panels_across(int64_t rows, int64_t k, const float *b, int64_t col_stride, float *out,
+                               int64_t panel_stride)
+{
+    for (int64_t left = 0; left < rows; left += STRIPS * FL_GEMM_PANEL) {
+        int64_t right = left + STRIPS * FL_GEMM_PANEL < rows ? left + STRIPS * FL_GEMM_PANEL : rows;
+        for (int64_t l = 0; l < k; l++) {
+            const float *from = b + l * col_stride;
+            if (l + ROWS_AHEAD < k) prefetch_row(from + ROWS_AHEAD * col_stride + left, right - left);
+            for (int64_t first = left; first < right; first += FL_GEMM_PANEL) {
+                float *to = out + first / FL_GEMM_PANEL * panel_stride + l * FL_GEMM_PANEL;
+                UNROLL
+                for (int i = 0; i < FL_GEMM_PANEL; i += FL_LANES)
+                    fl_vec_store(to + i, fl_vec_load_part(from + first + i, lanes_left(rows, first + i)));
+            }
+        }
+    }
+}
+
+static void pack_tiles(int64_t rows, int64_t tiles, int64_t k, const float *a, int64_t row_stride, int64_t col_stride,
+                       float *out)
+{
+    if (row_stride == 1 && col_stride != 1) {
+        pack_tiles_across(rows, tiles, k, a, col_stride, out);
+        return;
+    }
+    for (int64_t t = 0; t < tiles; t++) {
+        int64_t first = fl_gemm_share(rows, tiles, t), height = fl_gemm_share(rows, tiles, t + 1) - first;
+        const float *from = a + first * row_stride;
+        if (col_stride == 1)
+            pack_along(height, height, k, from, row_stride, out + first * k);
+        else
+            pack_any(height, height, k, from, row_stride, col_stride, out + first * k);
+    }
+}
+
+static void pack_panels(int64_t rows, int64_t k, const float *b, int64_t row_stride, int64_t col_stride, float *out,
+                        int64_t panel_stride)
+{
+    if (row_stride == 1 && col_stride != 1) {
+        pack_panels_across(rows, k, b, col_stride, out, panel_stride);
+        return;
+    }
+    for (int64_t first = 0; first < rows; first += FL_GEMM_PANEL) {
+        int64_t have = rows - first < FL_GEMM_PANEL ? rows - first : FL_GEMM_PANEL;
+        const float *from = b + first * row_stride;
+        float *to = out + first / FL_GEMM_PANEL * panel_stride;
+        if (col_stride == 1)
+            pack_along(have, FL_GEMM_PANEL, k, from, row_stride, to);
+        else
+            pack_any(have, FL_GEMM_PANEL, k, from, row_stride, col_stride, to);
     }
 }
 
@@ -355,15 +428,20 @@ static void tile(int rows, int64_t k, const float *a, const float *b, const fl_g
     }
 }
 
-#if ROWS == 8
+#if ROWS == 12
 #define ROW_PANELS_FROM_4(type)                                                                                        \
     ROW_PANELS_OF(type, 4)                                                                                             \
     ROW_PANELS_OF(type, 5)                                                                                             \
     ROW_PANELS_OF(type, 6)                                                                                             \
     ROW_PANELS_OF(type, 7)                                                                                             \
-    ROW_PANELS_OF(type, 8)
+    ROW_PANELS_OF(type, 8)                                                                                             \
+    ROW_PANELS_OF(type, 9)                                                                                             \
+    ROW_PANELS_OF(type, 10)                                                                                            \
+    ROW_PANELS_OF(type, 11)                                                                                            \
+    ROW_PANELS_OF(type, 12)
 #define ROW_PANELS_NAMES_FROM_4(type)                                                                                  \
-    row_panels_##type##_4, row_panels_##type##_5, row_panels_##type##_6, row_panels_##type##_7, row_panels_##type##_8,
+    row_panels_##type##_4, row_panels_##type##_5, row_panels_##type##_6, row_panels_##type##_7, row_panels_##type##_8, \
+        row_panels_##type##_9, row_panels_##type##_10, row_panels_##type##_11, row_panels_##type##_12,
 #else
 #define ROW_PANELS_FROM_4(type)
 #define ROW_PANELS_NAMES_FROM_4(type)
@@ -394,7 +472,8 @@ const fl_gemm_kernels FL_GEMM_TABLE = {
     .tile = tile,
     .row_panels = {[FL_GEMM_F32] = row_panels_F32, [FL_GEMM_F16] = row_panels_F16, [FL_GEMM_BF16] = row_panels_BF16},
     .unpack = {[FL_GEMM_F32] = unpack_F32, [FL_GEMM_F16] = unpack_F16, [FL_GEMM_BF16] = unpack_BF16},
-    .pack = pack,
+    .pack_tiles = pack_tiles,
+    .pack_panels = pack_panels,
     .maximum = maximum,
     .exp_sum = exp_sum,
     .count_above = count_above,
