@@ -12,9 +12,19 @@ fl_status fl_fail(fl_status code, const char *format, ...) __attribute__((format
 /* Put "prefix: " before the message of the error just recorded (adds a file name to a parser's error); returns code. */
 fl_status fl_fail_within(fl_status code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-#ifdef __clang_analyzer__ /* it cannot see across files that the code comes back */
-#define fl_fail(code, ...) ((void)(fl_fail)(code, __VA_ARGS__), code)
-#define fl_fail_within(code, ...) ((void)(fl_fail_within)(code, __VA_ARGS__), code)
+#ifdef __GNUC__ /* so that compilers and analyzers see the code come back, and no path on which a failure was FL_OK */
+#define fl_fail(code, ...)                                                                                             \
+    __extension__({                                                                                                    \
+        const fl_status fl_fail_code = (code);                                                                         \
+        (fl_fail)(fl_fail_code, __VA_ARGS__);                                                                          \
+        fl_fail_code;                                                                                                  \
+    })
+#define fl_fail_within(code, ...)                                                                                      \
+    __extension__({                                                                                                    \
+        const fl_status fl_fail_code = (code);                                                                         \
+        (fl_fail_within)(fl_fail_code, __VA_ARGS__);                                                                   \
+        fl_fail_code;                                                                                                  \
+    })
 #endif
 
 /* Return early with the status of an expression that failed. */
