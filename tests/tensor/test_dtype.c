@@ -74,6 +74,9 @@ static void test_f16_patterns(void **state)
 {
     (void)state;
     check_all_patterns(fl_f16_to_f32, fl_f32_to_f16, 10);
+    /* As the F16C instructions: a NaN keeps its payload and becomes quiet. */
+    assert_int_equal(bits_of(fl_f16_to_f32(0x7c01)), 0x7fc02000);
+    assert_int_equal(bits_of(fl_f16_to_f32(0xfeff)), 0xffdfe000);
 }
 
 static void test_f16_rounding(void **state)

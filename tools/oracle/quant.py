@@ -63,6 +63,8 @@ def inputs(rng):
     rows += [np.arange(32) - 16.0, np.linspace(-8, 7, 32), np.linspace(0, 15, 32), np.linspace(-16, 15, 32)]
     rows += [np.linspace(1, 32, 32), np.concatenate([[127.0], np.arange(31) + 0.5])]
     rows += [np.concatenate([[-127.0], -np.arange(31) - 0.5]), np.tile([1.0, -1.0], 16), np.tile([-1.0, 1.0], 16)]
+    below = np.nextafter(np.arange(16, dtype="f4") + np.float32(0.5), np.float32(0))  # the floats below halves
+    rows += [np.concatenate([[127.0], below[:15], -below])]
     rows += [np.tile(np.arange(8) - 3.5, 4), np.concatenate([np.full(31, 1e-5), [6e4]])]
     rows += list(rng.standard_normal((30, 32)) * np.exp(rng.standard_normal((30, 1))) * 0.05)
     rows += list(rng.standard_normal((8, 32)) + 5)  # an offset that Q4_1 and Q5_1 store
