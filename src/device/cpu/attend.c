@@ -8,9 +8,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "base/size.h"
-#include "device/cpu/cpu.h"
-#include "kernel/attend.h"
+#include "device/cpu/attend.h"
 #include "kernel/kernel.h"
 #include "kernel/simd/exp.h"
 
@@ -70,12 +68,6 @@ static void part_clear(const part *p, int rows, int head_dim)
         p->sum[r] = 0;
     }
     memset(p->out, 0, (size_t)rows * head_dim * sizeof(float));
-}
-
-static void scale_row(const float *restrict from, float factor, float *restrict to, int n)
-{
-    for (int i = 0; i < n; i++)
-        to[i] = from[i] * factor;
 }
 
 static void merge_row(float *restrict to, float a, const float *restrict from, float b, int n)
@@ -160,6 +152,14 @@ static int64_t unit_row(const attend_job *job, const unit *u, int r, int *head)
     return u->seq->first_row + (u->first + r) / job->group;
 }
 
+/* Ask for the unit's part of q, or of out to be written. */
+static void unit_prefetch(const attend_job *job, const unit *u, const fl_tensor *t, const int to_write)
+{
+    int64_t first = u->first / job->group, last = (u->first + u->rows - 1) / job->group;
+    ptrdiff_t column = (ptrdiff_t)u->kv_head * job->group * job->head_dim;
+    fl_prefetch_rows(t, u->seq->first_row + first, last - first + 1, column, job->group * job->head_dim, to_write);
+}
+
 /* Gather the unit's queries in this thread's scratch memory, which also holds its parts. */
 static void unit_gather(const attend_job *job, unit *u, int thread)
 {
@@ -171,17 +171,13 @@ static void unit_gather(const attend_job *job, unit *u, int thread)
     u->weight = u->lanes + lanes;
     u->block = part_at(u->weight + weight, FL_ATTEND_ROWS);
     u->total = part_at(u->weight + weight + rest, FL_ATTEND_ROWS);
+    unit_prefetch(job, u, job->args->q, 0);
     for (int r = 0; r < u->rows; r++) {
         int head;
         int64_t row = unit_row(job, u, r, &head);
         const float *from = fl_row(job->args->q, row) + (ptrdiff_t)head * d;
-        scale_row(from, job->args->scale, u->q + (ptrdiff_t)r * d, d);
+        fl_scale_row(from, job->args->scale, u->q + (ptrdiff_t)r * d, d);
     }
-}
-
-static uint8_t within_tile(int64_t key, int64_t tile_begin)
-{
-    return (uint8_t)fl_max64(0, fl_min64(key - tile_begin, FL_TILE_KEYS));
 }
 
 /* u->block = softmax over keys block*1024 .. of every row. */
@@ -205,8 +201,8 @@ static void unit_attend(const attend_job *job, unit *u, int64_t block)
         }
         uint8_t first[FL_ATTEND_ROWS], last[FL_ATTEND_ROWS];
         for (int r = 0; r < u->rows; r++) {
-            first[r] = within_tile(u->row_lo[r], key);
-            last[r] = within_tile(u->row_hi[r], key);
+            first[r] = fl_within_tile(u->row_lo[r], key);
+            last[r] = fl_within_tile(u->row_hi[r], key);
         }
         job->device->kernels->attend->forward(&state, k, v, first, last);
     }
@@ -224,6 +220,7 @@ static void unit_close(const attend_job *job, const unit *u, const part *total)
 {
     const fl_attend_args *args = job->args;
     int d = job->head_dim;
+    unit_prefetch(job, u, args->out, 1);
     for (int r = 0; r < u->rows; r++) {
         int head;
         int64_t row = unit_row(job, u, r, &head);
@@ -240,7 +237,7 @@ static void unit_close(const attend_job *job, const unit *u, const part *total)
             merge_row(to, before, from, now, d);
             *lse = max + logf(a + b);
         } else {
-            scale_row(from, seen ? 1.0f / total->sum[r] : 0, to, d);
+            fl_scale_row(from, seen ? 1.0f / total->sum[r] : 0, to, d);
             *lse = own;
         }
     }

@@ -10,9 +10,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
-#include "base/size.h"
-#include "device/cpu/cpu.h"
-#include "kernel/attend.h"
+#include "device/cpu/attend.h"
 #include "kernel/kernel.h"
 
 #define BATCH 256        /* sequences handled at once */
@@ -165,11 +163,6 @@ static float dot(const float *a, const float *b, int n)
     return lane[0];
 }
 
-static uint8_t within_tile(int64_t key, int64_t tile_begin)
-{
-    return (uint8_t)fl_max64(0, fl_min64(key - tile_begin, FL_TILE_KEYS));
-}
-
 /* Tiles from .. to-1 of the chunk against a block of rows of one query head: dk and dv take it in, dlogit is left. */
 static void chunk_block(const backward_job *job, const chunk *c, const row_block *b, int head, int from, int to)
 {
@@ -177,11 +170,14 @@ static void chunk_block(const backward_job *job, const chunk *c, const row_block
     int d = job->head_dim;
     ptrdiff_t column = (ptrdiff_t)head * d;
     float lse[FL_ATTEND_ROWS], mean[FL_ATTEND_ROWS];
+    int64_t first_row = c->seq->first_row + b->first;
+    fl_prefetch_rows(forward->q, first_row, b->rows, column, d, 0);
+    fl_prefetch_rows(job->args->dout, first_row, b->rows, column, d, 0);
+    fl_prefetch_rows(forward->out, first_row, b->rows, column, d, 0);
     for (int r = 0; r < b->rows; r++) {
-        int64_t row = c->seq->first_row + b->first + r;
+        int64_t row = first_row + r;
         const float *q = fl_row(forward->q, row) + column, *dout = fl_row(job->args->dout, row) + column;
-        for (int i = 0; i < d; i++)
-            c->q[(ptrdiff_t)r * d + i] = q[i] * forward->scale;
+        fl_scale_row(q, forward->scale, c->q + (ptrdiff_t)r * d, d);
         memcpy(c->dout + (ptrdiff_t)r * d, dout, (size_t)d * sizeof(float));
         lse[r] = forward->lse[row * forward->heads + head];
         mean[r] = dot(dout, fl_row(forward->out, row) + column, d);
@@ -206,8 +202,8 @@ static void chunk_block(const backward_job *job, const chunk *c, const row_block
         bool whole = key >= b->all_lo && key + FL_TILE_KEYS <= b->all_hi;
         uint8_t first[FL_ATTEND_ROWS], last[FL_ATTEND_ROWS];
         for (int r = 0; r < b->rows && !whole; r++) {
-            first[r] = within_tile(b->row_lo[r], key);
-            last[r] = within_tile(b->row_hi[r], key);
+            first[r] = fl_within_tile(b->row_lo[r], key);
+            last[r] = fl_within_tile(b->row_hi[r], key);
         }
         job->device->kernels->attend->backward(&pair, k, c->v + at, whole ? NULL : first, whole ? NULL : last);
     }

@@ -1,0 +1,32 @@
+/* What attention's forward and backward share. */
+#ifndef FL_DEVICE_CPU_ATTEND_H
+#define FL_DEVICE_CPU_ATTEND_H
+
+#include "base/size.h"
+#include "device/cpu/cpu.h"
+#include "kernel/attend.h"
+
+#define FL_LINE_FLOATS 16
+
+/* Where in a tile a key lies that may be before or after it: 0 .. 64. */
+static inline uint8_t fl_within_tile(int64_t key, int64_t tile_begin)
+{
+    return (uint8_t)fl_max64(0, fl_min64(key - tile_begin, FL_TILE_KEYS));
+}
+
+static inline void fl_scale_row(const float *restrict from, float factor, float *restrict to, int n)
+{
+    for (int i = 0; i < n; i++)
+        to[i] = from[i] * factor;
+}
+
+/* One head's rows lie far apart, where no hardware looks ahead: asked for together, they come together. */
+static inline void fl_prefetch_rows(const fl_tensor *t, int64_t first_row, int64_t rows, ptrdiff_t column, int n,
+                                    const int to_write)
+{
+    for (int64_t r = first_row; r < first_row + rows; r++)
+        for (int i = 0; i < n; i += FL_LINE_FLOATS)
+            __builtin_prefetch(fl_row(t, r) + column + i, to_write);
+}
+
+#endif
