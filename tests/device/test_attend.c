@@ -301,6 +301,41 @@ static void test_sequences(void **state)
     device_close(&d);
 }
 
+/* More key blocks than fit in memory at once: parts of a few rows are computed and merged in rounds. One page stands
+ * for all, so that the test needs little memory. */
+static void test_parts_in_rounds(void **state)
+{
+    (void)state;
+    const fl_attend_kernels *level[3];
+    const fl_attend_kernels *best = level[attend_levels(level) - 1];
+    attend_case c;
+    case_open(&c, &rng, 1, 1, 256, FL_ATTEND_ROWS, FL_PAGE_TOKENS, CAUSAL);
+    attend_device d;
+    device_open(&d, best, 1);
+    case_write(&c, &rng, &d.device);
+    device_close(&d);
+    enum { PAGES = 720 };
+    void *page[PAGES];
+    for (int i = 0; i < PAGES; i++)
+        page[i] = c.seq.kv.page[0];
+    c.seq.kv.page = page;
+    c.seq.kv.keys = (int64_t)PAGES * FL_PAGE_TOKENS;
+    for (int64_t r = 0; r < c.rows; r++)
+        c.hi[r] = c.seq.kv.keys - 3 * r;
+    result one = attend(&c, best, 1), two = attend(&c, best, 2);
+    assert_same_rows(&c, &one, 0, &two, 0, c.rows);
+    /* All pages are alike, so row 0 sees the mean over one page, and PAGES times its sum. */
+    c.hi[0] = FL_PAGE_TOKENS;
+    result page_alone = attend(&c, best, 1);
+    assert_near(one.lse[0], page_alone.lse[0] + log(PAGES), TOLERANCE);
+    for (int i = 0; i < 256; i++)
+        assert_near(fl_row(&one.out, 0)[i], fl_row(&page_alone.out, 0)[i], TOLERANCE);
+    result_free(&one);
+    result_free(&two);
+    result_free(&page_alone);
+    case_close(&c);
+}
+
 /* Logits of +-500 and a row whose every weight but one underflows: no overflow, no division by zero. */
 static void test_large_logits(void **state)
 {
@@ -338,6 +373,7 @@ int main(void)
         cmocka_unit_test(test_unseen_keys_do_not_leak),
         cmocka_unit_test(test_two_passes_merge),
         cmocka_unit_test(test_sequences),
+        cmocka_unit_test(test_parts_in_rounds),
         cmocka_unit_test(test_large_logits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

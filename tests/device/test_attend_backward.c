@@ -165,7 +165,7 @@ static void test_shapes(void **state)
         fl_tensor dout = matrix(rows, c.q.cols, below(&rng, 3));
         fill(&rng, &dout);
         exact_gradients exact = exact_backward(&c, &dout);
-        for (int l = 0; l < levels; l++) {
+        for (int l = i % 3 ? levels - 1 : 0; l < levels; l++) {
             gradients g;
             gradients_open(&g, &c, below(&rng, 2));
             backward(&c, &dout, level[l], 2, &g);

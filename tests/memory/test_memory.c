@@ -14,14 +14,17 @@
 #include "base/rng.h"
 #include "memory/memory.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-/* A failing allocation is part of a test; the sanitizer would end the program instead. */
+/* A failing allocation is part of a test; a sanitizer would end the program instead. */
 const char *__asan_default_options(void);
 const char *__asan_default_options(void)
 {
     return "allocator_may_return_null=1";
 }
-#endif
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void)
+{
+    return "allocator_may_return_null=1";
+}
 
 #define LAYERS 3
 #define MAX_TOKENS 1500
