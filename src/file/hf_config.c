@@ -94,7 +94,15 @@ static fl_status need_bool(const fl_json_at *at, const char *key, bool usual)
     return FL_OK;
 }
 
-static fl_status read_llama(const fl_json_at *at, fl_config *c)
+/* What transformers assumes where a file of the family is silent. */
+typedef struct decoder_defaults {
+    int64_t window, kv_heads; /* kv_heads 0: as many as heads */
+    int64_t bos, eos;         /* -1: none */
+    double eps;
+} decoder_defaults;
+
+/* What llama and its relatives spell alike, up to the positions. */
+static fl_status read_decoder(const fl_json_at *at, fl_config *c, decoder_defaults d)
 {
     const char *activation = "silu";
     FL_TRY(need_int(at, "vocab_size", MOST_VOCAB, &c->vocab));
@@ -102,7 +110,7 @@ static fl_status read_llama(const fl_json_at *at, fl_config *c)
     FL_TRY(need_int(at, "intermediate_size", MOST_WIDTH, &c->ffn));
     FL_TRY(need_int(at, "num_hidden_layers", MOST_LAYERS, &c->layers));
     FL_TRY(need_int(at, "num_attention_heads", MOST_HEADS, &c->heads));
-    c->kv_heads = c->heads;
+    c->kv_heads = d.kv_heads && d.kv_heads < c->heads ? d.kv_heads : c->heads;
     FL_TRY(fl_json_int(at, "num_key_value_heads", 1, c->heads, &c->kv_heads, NULL));
     if (c->heads % c->kv_heads)
         return fl_json_fail(FL_ERR_FORMAT, at, "num_key_value_heads", "does not divide num_attention_heads");
@@ -115,28 +123,180 @@ static fl_status read_llama(const fl_json_at *at, fl_config *c)
                                 "does not divide hidden_size, and there is no head_dim");
         c->head_dim = c->width / c->heads;
     }
-    c->window = 2048;
+    c->window = d.window;
     FL_TRY(fl_json_int(at, "max_position_embeddings", 1, INT32_MAX, &c->window, NULL));
-    FL_TRY(read_eps(at, "rms_norm_eps", 1e-6, &c->norm_eps));
+    FL_TRY(read_eps(at, "rms_norm_eps", d.eps, &c->norm_eps));
     FL_TRY(fl_json_string(at, "hidden_act", &activation));
     if (strcmp(activation, "silu") && strcmp(activation, "swish"))
-        return fl_json_fail(FL_ERR_UNSUPPORTED, at, "hidden_act", "llama models are computed with silu only");
+        return fl_json_fail(FL_ERR_UNSUPPORTED, at, "hidden_act", "this family is computed with silu only");
     c->activation = FL_ACT_SILU;
     FL_TRY(fl_json_bool(at, "tie_word_embeddings", &c->tied_head));
+    c->rotary = true;
+    FL_TRY(fl_rope_config_read(&c->rope, at->object, at->file, c->head_dim, c->window));
+    return read_tokens(at, d.bos, d.eos, c);
+}
+
+static fl_status no_sliding_window(const fl_json_at *at)
+{
+    const json_t *sliding = json_object_get(at->object, "sliding_window");
+    if (sliding && !json_is_null(sliding))
+        return fl_json_fail(FL_ERR_UNSUPPORTED, at, "sliding_window", "this family has none; set it to null");
+    return FL_OK;
+}
+
+static fl_status read_llama(const fl_json_at *at, fl_config *c)
+{
+    FL_TRY(read_decoder(at, c, (decoder_defaults){2048, 0, 1, 2, 1e-6}));
     FL_TRY(fl_json_bool(at, "attention_bias", &c->attention_bias));
     c->output_bias = c->attention_bias;
     FL_TRY(fl_json_bool(at, "mlp_bias", &c->mlp_bias));
-    const json_t *sliding = json_object_get(at->object, "sliding_window");
-    if (sliding && !json_is_null(sliding))
-        return fl_json_fail(FL_ERR_UNSUPPORTED, at, "sliding_window", "llama models have none; set it to null");
-    c->rotary = true;
-    FL_TRY(fl_rope_config_read(&c->rope, at->object, at->file, c->head_dim, c->window));
-    return read_tokens(at, 1, 2, c);
+    return no_sliding_window(at);
+}
+
+/* A row sees itself and sliding_window - 1 tokens before it. null: all; absent: the family's default. */
+static fl_status read_sliding_window(const fl_json_at *at, int64_t fallback, fl_config *c)
+{
+    const json_t *value = json_object_get(at->object, "sliding_window");
+    c->sliding_window = value ? 0 : fallback;
+    return fl_json_int(at, "sliding_window", 1, INT32_MAX, &c->sliding_window, NULL);
+}
+
+static fl_status read_mistral(const fl_json_at *at, fl_config *c)
+{
+    FL_TRY(read_decoder(at, c, (decoder_defaults){131072, 8, 1, 2, 1e-6}));
+    return read_sliding_window(at, 4096, c);
+}
+
+/* Layers that differ in their window are not computed here, so they must all be alike. */
+static fl_status read_layer_types(const fl_json_at *at, fl_config *c)
+{
+    const json_t *types = json_object_get(at->object, "layer_types");
+    if (!types || json_is_null(types)) return FL_OK;
+    if (!json_is_array(types) || (int64_t)json_array_size(types) != c->layers)
+        return fl_json_fail(FL_ERR_FORMAT, at, "layer_types", "must list num_hidden_layers names");
+    const char *wanted = c->sliding_window ? "sliding_attention" : "full_attention";
+    for (int64_t i = 0; i < c->layers; i++) {
+        const char *type = json_string_value(json_array_get(types, (size_t)i));
+        if (!type || strcmp(type, wanted))
+            return fl_json_fail(FL_ERR_UNSUPPORTED, at, "layer_types",
+                                "layers of different kinds, or of another kind than use_sliding_window says");
+    }
+    return FL_OK;
+}
+
+/* qwen2 and qwen3: a sliding window only where use_sliding_window says so, from layer max_window_layers on. */
+static fl_status read_qwen_window(const fl_json_at *at, fl_config *c)
+{
+    bool use = false;
+    int64_t full_layers = 28;
+    FL_TRY(fl_json_bool(at, "use_sliding_window", &use));
+    FL_TRY(fl_json_int(at, "max_window_layers", 0, MOST_LAYERS, &full_layers, NULL));
+    if (use) {
+        FL_TRY(read_sliding_window(at, 4096, c));
+        if (c->sliding_window && full_layers >= c->layers) c->sliding_window = 0;
+        if (c->sliding_window && full_layers > 0)
+            return fl_json_fail(FL_ERR_UNSUPPORTED, at, "max_window_layers",
+                                "a sliding window in some layers only is not supported");
+    }
+    return read_layer_types(at, c);
+}
+
+static fl_status read_qwen2(const fl_json_at *at, fl_config *c)
+{
+    FL_TRY(read_decoder(at, c, (decoder_defaults){32768, 32, -1, -1, 1e-6}));
+    c->attention_bias = true;
+    return read_qwen_window(at, c);
+}
+
+static fl_status read_qwen3(const fl_json_at *at, fl_config *c)
+{
+    /* Unlike its relatives this family does not derive head_dim. */
+    if (!json_object_get(at->object, "head_dim"))
+        return fl_json_fail(FL_ERR_FORMAT, at, "head_dim", "missing; qwen3 files state it (usually 128)");
+    FL_TRY(read_decoder(at, c, (decoder_defaults){32768, 32, -1, -1, 1e-6}));
+    FL_TRY(fl_json_bool(at, "attention_bias", &c->attention_bias));
+    c->output_bias = c->attention_bias;
+    c->qk_norm = true;
+    return read_qwen_window(at, c);
+}
+
+static fl_status read_phi3(const fl_json_at *at, fl_config *c)
+{
+    FL_TRY(read_decoder(at, c, (decoder_defaults){4096, 0, 1, 32000, 1e-5}));
+    return read_sliding_window(at, 0, c);
+}
+
+/* The names version 4 had for keys that all families share now, moved there: rotary_pct, rotary_emb_base. */
+static fl_status modern_neox(const fl_json_at *at, json_t **out)
+{
+    static const char *const names[][2] = {{"rotary_pct", "partial_rotary_factor"}, {"rotary_emb_base", "rope_theta"}};
+    json_t *root = json_copy((json_t *)(uintptr_t)at->object);
+    bool failed = !root;
+    const json_t *inside = json_object_get(at->object, "rope_parameters");
+    for (size_t i = 0; i < 2 && !failed; i++) {
+        json_t *old = json_object_get(root, names[i][0]);
+        bool known = json_object_get(root, names[i][1]) || json_object_get(inside, names[i][1]);
+        if (old && !known) failed = json_object_set(root, names[i][1], old);
+        if (!old && !known && i == 0) failed = json_object_set_new(root, names[i][1], json_real(0.25));
+    }
+    if (!failed) {
+        *out = root;
+        return FL_OK;
+    }
+    json_decref(root);
+    return fl_fail(FL_ERR_MEMORY, "%s: no memory for the JSON", at->file);
+}
+
+static fl_status read_gelu(const fl_json_at *at, const char *key, const char *fallback, fl_config *c)
+{
+    static const struct {
+        const char *name;
+        fl_activation activation;
+    } known[] = {{"gelu", FL_ACT_GELU_ERF},
+                 {"gelu_new", FL_ACT_GELU_TANH},
+                 {"gelu_fast", FL_ACT_GELU_TANH},
+                 {"gelu_pytorch_tanh", FL_ACT_GELU_TANH}};
+    const char *name = fallback;
+    FL_TRY(fl_json_string(at, key, &name));
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (!strcmp(name, known[i].name)) {
+            c->activation = known[i].activation;
+            return FL_OK;
+        }
+    return fl_json_fail(FL_ERR_UNSUPPORTED, at, key,
+                        "this family is computed with gelu, gelu_new, gelu_fast or gelu_pytorch_tanh");
+}
+
+static fl_status read_neox(const fl_json_at *at, fl_config *c)
+{
+    FL_TRY(need_int(at, "vocab_size", MOST_VOCAB, &c->vocab));
+    FL_TRY(need_int(at, "hidden_size", MOST_WIDTH, &c->width));
+    FL_TRY(need_int(at, "intermediate_size", MOST_WIDTH, &c->ffn));
+    FL_TRY(need_int(at, "num_hidden_layers", MOST_LAYERS, &c->layers));
+    FL_TRY(need_int(at, "num_attention_heads", MOST_HEADS, &c->heads));
+    c->kv_heads = c->heads;
+    if (c->width % c->heads)
+        return fl_json_fail(FL_ERR_FORMAT, at, "num_attention_heads", "does not divide hidden_size");
+    c->head_dim = c->width / c->heads;
+    c->window = 2048;
+    FL_TRY(fl_json_int(at, "max_position_embeddings", 1, INT32_MAX, &c->window, NULL));
+    FL_TRY(read_eps(at, "layer_norm_eps", 1e-5, &c->norm_eps));
+    FL_TRY(read_gelu(at, "hidden_act", "gelu", c));
+    FL_TRY(fl_json_bool(at, "tie_word_embeddings", &c->tied_head));
+    c->attention_bias = c->parallel_residual = c->qkv_by_head = c->mlp_bias = c->rotary = true;
+    FL_TRY(fl_json_bool(at, "attention_bias", &c->attention_bias));
+    c->output_bias = c->attention_bias;
+    FL_TRY(fl_json_bool(at, "use_parallel_residual", &c->parallel_residual));
+    json_t *modern = NULL;
+    FL_TRY(modern_neox(at, &modern));
+    fl_status status = fl_rope_config_read(&c->rope, modern, at->file, c->head_dim, c->window);
+    json_decref(modern);
+    FL_TRY(status);
+    return read_tokens(at, 0, 2, c);
 }
 
 static fl_status read_gpt2(const fl_json_at *at, fl_config *c)
 {
-    const char *activation = "gelu_new";
     FL_TRY(need_int(at, "vocab_size", MOST_VOCAB, &c->vocab));
     FL_TRY(need_int(at, "n_embd", MOST_WIDTH, &c->width));
     FL_TRY(need_int(at, "n_layer", MOST_LAYERS, &c->layers));
@@ -149,14 +309,7 @@ static fl_status read_gpt2(const fl_json_at *at, fl_config *c)
     c->window = 1024;
     FL_TRY(fl_json_int(at, "n_positions", 1, MOST_WIDTH, &c->window, NULL));
     FL_TRY(read_eps(at, "layer_norm_epsilon", 1e-5, &c->norm_eps));
-    FL_TRY(fl_json_string(at, "activation_function", &activation));
-    if (!strcmp(activation, "gelu_new") || !strcmp(activation, "gelu_pytorch_tanh"))
-        c->activation = FL_ACT_GELU_TANH;
-    else if (!strcmp(activation, "gelu"))
-        c->activation = FL_ACT_GELU_ERF;
-    else
-        return fl_json_fail(FL_ERR_UNSUPPORTED, at, "activation_function",
-                            "gpt2 models are computed with gelu_new, gelu_pytorch_tanh or gelu");
+    FL_TRY(read_gelu(at, "activation_function", "gelu_new", c));
     c->tied_head = true;
     FL_TRY(fl_json_bool(at, "tie_word_embeddings", &c->tied_head));
     c->attention_bias = c->output_bias = c->mlp_bias = true;
@@ -170,11 +323,20 @@ static const struct {
     const char *model_type, *architecture;
     fl_status (*read)(const fl_json_at *at, fl_config *c);
 } families[] = {
-    {"llama", "LlamaForCausalLM", read_llama},
+    {"llama", "LlamaForCausalLM", read_llama}, {"mistral", "MistralForCausalLM", read_mistral},
+    {"qwen2", "Qwen2ForCausalLM", read_qwen2}, {"qwen3", "Qwen3ForCausalLM", read_qwen3},
+    {"phi3", "Phi3ForCausalLM", read_phi3},    {"gpt_neox", "GPTNeoXForCausalLM", read_neox},
     {"gpt2", "GPT2LMHeadModel", read_gpt2},
 };
 
-#define SUPPORTED "supported are llama (LlamaForCausalLM) and gpt2 (GPT2LMHeadModel)"
+#define SUPPORTED "supported are the causal models of llama, mistral, qwen2, qwen3, phi3, gpt_neox and gpt2"
+
+const char *fl_hf_architecture(const char *family)
+{
+    for (size_t f = 0; f < sizeof families / sizeof *families; f++)
+        if (!strcmp(family, families[f].model_type)) return families[f].architecture;
+    return NULL;
+}
 
 fl_status fl_hf_config_read(fl_config *out, const json_t *root, const char *file)
 {

@@ -5,10 +5,13 @@
 #include "file/config.h"
 #include "file/json.h"
 
-/* root: config.json; file: its name for messages. Families: llama (LlamaForCausalLM), gpt2 (GPT2LMHeadModel). A key
+/* root: config.json; file: its name for messages. A key
  * that is absent takes the default of transformers; sizes have none and are required. stored_type is left to whoever
  * sees the tensors. FL_ERR_UNSUPPORTED: another family, or a variant of these that computes something else. */
 fl_status fl_hf_config_read(fl_config *out, const json_t *root, const char *file);
+
+/* "LlamaForCausalLM" for "llama"; NULL for a family that is not read here. */
+const char *fl_hf_architecture(const char *family);
 
 /* generation_config.json overrides the end-of-text ids. */
 fl_status fl_hf_generation_read(fl_config *config, const json_t *root, const char *file);

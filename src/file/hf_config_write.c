@@ -33,12 +33,26 @@ static void set_tokens(json_t *root, const fl_config *c, bool *failed)
     set(root, "pad_token_id", token(c->pad), failed);
 }
 
-static fl_status write_llama(json_t *root, const fl_config *c, bool *failed)
+/* What a family's config.json cannot say must be what the family always has. */
+static fl_status check_family(const fl_config *c, bool attention_bias, bool output_bias, bool mlp_bias, bool qk_norm,
+                              bool sliding)
 {
-    if (c->qk_norm || c->output_bias != c->attention_bias || c->sliding_window)
-        return fl_fail(FL_ERR_UNSUPPORTED,
-                       "config.json: family = llama: has no keys for norms of queries and keys, a bias of only some "
-                       "projections, or a sliding window");
+    if (c->attention_bias == attention_bias && c->output_bias == output_bias && c->mlp_bias == mlp_bias &&
+        c->qk_norm == qk_norm && (sliding || !c->sliding_window))
+        return FL_OK;
+    return fl_fail(FL_ERR_UNSUPPORTED,
+                   "config.json: family = %s: has no keys for norms of queries and keys, a bias of only some "
+                   "projections, or a sliding window, other than the family's own",
+                   c->family);
+}
+
+static json_t *window_or_null(int64_t window)
+{
+    return window ? json_integer(window) : json_null();
+}
+
+static fl_status write_decoder(json_t *root, const fl_config *c, bool *failed)
+{
     set(root, "hidden_size", json_integer(c->width), failed);
     set(root, "intermediate_size", json_integer(c->ffn), failed);
     set(root, "num_hidden_layers", json_integer(c->layers), failed);
@@ -47,8 +61,57 @@ static fl_status write_llama(json_t *root, const fl_config *c, bool *failed)
     set(root, "head_dim", json_integer(c->head_dim), failed);
     set(root, "hidden_act", json_string("silu"), failed);
     set(root, "rms_norm_eps", json_real(c->norm_eps), failed);
+    return fl_rope_config_write(root, &c->rope, c->head_dim);
+}
+
+static fl_status write_llama(json_t *root, const fl_config *c, bool *failed)
+{
+    FL_TRY(check_family(c, c->attention_bias, c->attention_bias, c->mlp_bias, false, false));
     set(root, "attention_bias", json_boolean(c->attention_bias), failed);
     set(root, "mlp_bias", json_boolean(c->mlp_bias), failed);
+    return write_decoder(root, c, failed);
+}
+
+/* mistral and phi3 */
+static fl_status write_windowed(json_t *root, const fl_config *c, bool *failed)
+{
+    FL_TRY(check_family(c, false, false, false, false, true));
+    set(root, "sliding_window", window_or_null(c->sliding_window), failed);
+    return write_decoder(root, c, failed);
+}
+
+static fl_status write_qwen(json_t *root, const fl_config *c, bool *failed)
+{
+    bool three = !strcmp(c->family, "qwen3");
+    FL_TRY(check_family(c, three ? c->attention_bias : true, three && c->attention_bias, false, three, true));
+    set(root, "use_sliding_window", json_boolean(c->sliding_window > 0), failed);
+    set(root, "sliding_window", window_or_null(c->sliding_window), failed);
+    set(root, "max_window_layers", json_integer(c->sliding_window ? 0 : c->layers), failed);
+    if (three) set(root, "attention_bias", json_boolean(c->attention_bias), failed);
+    return write_decoder(root, c, failed);
+}
+
+static const char *gelu_name(const fl_config *c)
+{
+    return c->activation == FL_ACT_GELU_ERF ? "gelu" : "gelu_new";
+}
+
+static fl_status write_neox(json_t *root, const fl_config *c, bool *failed)
+{
+    FL_TRY(check_family(c, c->attention_bias, c->attention_bias, true, false, false));
+    if (!c->qkv_by_head)
+        return fl_fail(FL_ERR_UNSUPPORTED, "config.json: family = gpt_neox: q, k and v of a head must lie together");
+    set(root, "hidden_size", json_integer(c->width), failed);
+    set(root, "intermediate_size", json_integer(c->ffn), failed);
+    set(root, "num_hidden_layers", json_integer(c->layers), failed);
+    set(root, "num_attention_heads", json_integer(c->heads), failed);
+    set(root, "hidden_act", json_string(gelu_name(c)), failed);
+    set(root, "layer_norm_eps", json_real(c->norm_eps), failed);
+    set(root, "attention_bias", json_boolean(c->attention_bias), failed);
+    set(root, "use_parallel_residual", json_boolean(c->parallel_residual), failed);
+    /* Version 4 reads these two names. */
+    set(root, "rotary_pct", json_real((double)c->rope.dim / (double)c->head_dim), failed);
+    set(root, "rotary_emb_base", json_real(c->rope.base), failed);
     return fl_rope_config_write(root, &c->rope, c->head_dim);
 }
 
@@ -60,7 +123,7 @@ static fl_status write_gpt2(json_t *root, const fl_config *c, bool *failed)
     set(root, "n_head", json_integer(c->heads), failed);
     set(root, "n_positions", json_integer(c->window), failed);
     set(root, "layer_norm_epsilon", json_real(c->norm_eps), failed);
-    set(root, "activation_function", json_string(c->activation == FL_ACT_GELU_ERF ? "gelu" : "gelu_new"), failed);
+    set(root, "activation_function", json_string(gelu_name(c)), failed);
     return FL_OK;
 }
 
@@ -69,16 +132,29 @@ static const char *torch_name(fl_dtype type)
     return type == FL_F16 ? "float16" : type == FL_BF16 ? "bfloat16" : "float32";
 }
 
+typedef fl_status (*writer)(json_t *root, const fl_config *c, bool *failed);
+
+static writer writer_of(const char *family)
+{
+    static const struct {
+        const char *family;
+        writer write;
+    } list[] = {{"llama", write_llama}, {"mistral", write_windowed}, {"phi3", write_windowed}, {"qwen2", write_qwen},
+                {"qwen3", write_qwen},  {"gpt_neox", write_neox},    {"gpt2", write_gpt2}};
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++)
+        if (!strcmp(list[i].family, family)) return list[i].write;
+    return NULL;
+}
+
 static fl_status fill_config(json_t *root, const fl_config *c, fl_dtype type)
 {
-    bool failed = false, llama = !strcmp(c->family, "llama");
+    bool failed = false;
     json_t *architectures = json_array();
     set(root, "architectures", architectures, &failed);
-    if (failed || json_array_append_new(architectures, json_string(llama ? "LlamaForCausalLM" : "GPT2LMHeadModel")))
-        failed = true;
+    if (failed || json_array_append_new(architectures, json_string(fl_hf_architecture(c->family)))) failed = true;
     set(root, "model_type", json_string(c->family), &failed);
     set(root, "vocab_size", json_integer(c->vocab), &failed);
-    FL_TRY(llama ? write_llama(root, c, &failed) : write_gpt2(root, c, &failed));
+    FL_TRY(writer_of(c->family)(root, c, &failed));
     set(root, "tie_word_embeddings", json_boolean(c->tied_head), &failed);
     set_tokens(root, c, &failed);
     set(root, "torch_dtype", json_string(torch_name(type)), &failed); /* version 5 reads this older name too */
@@ -87,8 +163,8 @@ static fl_status fill_config(json_t *root, const fl_config *c, fl_dtype type)
 
 fl_status fl_hf_config_write(json_t **out, const fl_config *config, fl_dtype type)
 {
-    if (strcmp(config->family, "llama") && strcmp(config->family, "gpt2"))
-        return fl_fail(FL_ERR_UNSUPPORTED, "config.json: family = %s: only llama and gpt2 can be written",
+    if (!writer_of(config->family) || !fl_hf_architecture(config->family))
+        return fl_fail(FL_ERR_UNSUPPORTED, "config.json: family = %s: cannot be written as a Hugging Face folder",
                        config->family);
     json_t *root = json_object();
     if (!root) return fl_fail(FL_ERR_MEMORY, "config.json: no memory for the JSON");
