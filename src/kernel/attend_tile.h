@@ -71,8 +71,7 @@ static void add_seen_values(int rows, int head_dim, const float *weight, const f
     }
     add_values(rows, head_dim, weight, v, from, to, out, FROM_C);
     for (int r = 0; r < rows; r++)
-        add_values(1, head_dim, weight + r * FL_ATTEND_KEYS, v, larger(to, first[r]), last[r],
-                   out + (ptrdiff_t)r * head_dim, FROM_C);
+        add_values(1, head_dim, weight + r * FL_ATTEND_KEYS, v, to, last[r], out + (ptrdiff_t)r * head_dim, FROM_C);
 }
 
 /* Three sweeps over the block rather than one over each group: the softmax of many rows hides its own latencies. */

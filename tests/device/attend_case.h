@@ -93,7 +93,7 @@ static inline int64_t below(fl_rng *rng, int64_t bound)
 
 static inline void fill_ranges(fl_rng *rng, attend_case *c, ranges kind)
 {
-    int64_t window = 1 + below(rng, c->keys + 1), document = 0;
+    int64_t window = 1 + below(rng, c->keys + 1), document = 0, blind = below(rng, 2 * c->rows);
     for (int64_t r = 0; r < c->rows; r++) {
         int64_t self = c->keys - c->rows + r;
         if (below(rng, 40) == 0) document = self;
@@ -101,7 +101,7 @@ static inline void fill_ranges(fl_rng *rng, attend_case *c, ranges kind)
         c->hi[r] = kind == BIDIRECTIONAL ? c->keys : self + 1;
         if (kind == RANDOM) {
             c->lo[r] = below(rng, c->keys + 20) - 10;
-            c->hi[r] = below(rng, 4) ? c->lo[r] + below(rng, c->keys + 20) : c->lo[r] - below(rng, 3);
+            c->hi[r] = r < blind && below(rng, 4) ? c->lo[r] + below(rng, c->keys + 20) : c->lo[r] - below(rng, 3);
         }
     }
 }

@@ -229,7 +229,7 @@ static void unit_close(const attend_job *job, const unit *u, const part *total)
         const float *from = total->out + (ptrdiff_t)r * d;
         bool seen = total->max[r] != -INFINITY;
         float own = seen ? total->max[r] + logf(total->sum[r]) : -INFINITY;
-        if (args->merge && *lse != -INFINITY) {
+        if (args->merge) {
             if (!seen) continue;
             float max = own > *lse ? own : *lse;
             float a = fl_exp_scalar(*lse - max), b = fl_exp_scalar(own - max);
