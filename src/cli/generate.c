@@ -31,9 +31,10 @@ static const cli_group *const groups[] = {
     &group, &cli_group_model, &cli_group_positions, &cli_group_reading, &cli_group_sampling, &cli_group_output, NULL};
 
 typedef struct prompt {
-    char *text; /* owned */
+    const char *text;
     size_t length;
-    int32_t *ids; /* owned */
+    char *owned; /* what was read from a file */
+    int32_t *ids;
     int64_t count;
 } prompt;
 
@@ -41,11 +42,12 @@ static int read_prompt(prompt *p, const cli_call *call, const generate_options *
 {
     if (!o->prompt == !o->file) return cli_misused(call, "give the prompt either with -p TEXT or with -f FILE");
     if (o->prompt) {
-        p->text = strdup(o->prompt);
+        p->text = o->prompt;
         p->length = strlen(o->prompt);
-        return p->text ? CLI_OK : CLI_ERROR;
+        return CLI_OK;
     }
-    int status = cli_read_file(o->file, &p->text, &p->length);
+    int status = cli_read_file(o->file, &p->owned, &p->length);
+    p->text = p->owned;
     if (status == CLI_OK && p->length && p->text[p->length - 1] == '\n') p->length--;
     return status;
 }
@@ -159,7 +161,7 @@ static int run(const cli_call *call)
     }
     if (out.to && out.to != stdout) fclose(out.to);
     free(out.text);
-    free(p.text);
+    free(p.owned);
     free(p.ids);
     cli_close(&w);
     return status;

@@ -263,8 +263,8 @@ static fl_status read_all(fl_session *s, const int32_t *ids, int64_t count)
 
 fl_status fl_session_read(fl_session *s, const int32_t *ids, int64_t count)
 {
-    if (!s || count < 0 || (count && !ids))
-        return fl_fail(FL_ERR_ARGUMENT, "fl_session_read: an argument is NULL or count = %lld is negative",
+    if (!s || count < 0 || count > LONGEST_TEXT || (count && !ids))
+        return fl_fail(FL_ERR_ARGUMENT, "fl_session_read: an argument is NULL or count = %lld is no number of tokens",
                        (long long)count);
     if (!count) return FL_OK;
     FL_TRY(room_check(s, count));
