@@ -63,6 +63,16 @@ static fl_status check(const fl_model *m, const fl_file_tensor *t, const fl_weig
     return FL_OK;
 }
 
+/* Types that come in blocks have whole rows of blocks only: no transposes, no slices of vectors. */
+static fl_status check_blocks(const fl_model *m, const fl_file_tensor *t, const fl_weight_query *q)
+{
+    int block = fl_dtype_get(t->type)->block;
+    bool slice_of_vector = q->use == FL_WEIGHT_VECTOR && q->total;
+    if (block == 1 || (q->use != FL_WEIGHT_MATRIX_T && !slice_of_vector && q->cols % block == 0)) return FL_OK;
+    return fl_fail(FL_ERR_UNSUPPORTED, "%s: %s has type %s, whose blocks of %d do not fit its use: convert it to F16",
+                   fl_checkpoint_path(m->checkpoint), t->name, fl_dtype_get(t->type)->name, block);
+}
+
 static fl_status pack(fl_model *m, fl_weight *w)
 {
     const fl_device *d = m->engine->device;
@@ -134,6 +144,7 @@ fl_status fl_model_bind(fl_model *m, fl_weight **out, fl_weight_query query, con
         return fl_fail(FL_ERR_FORMAT, "%s: tensor %s is missing (family %s needs it)",
                        fl_checkpoint_path(m->checkpoint), name, m->config.family);
     FL_TRY(check(m, t, &query));
+    FL_TRY(check_blocks(m, t, &query));
     fl_weight *w = fl_calloc(1, sizeof *w);
     if (!w) return FL_ERR_MEMORY;
     w->name = t->name;

@@ -50,6 +50,7 @@ void fl_head(fl_run *r, fl_tensor *x, const fl_weight *w, const fl_weight *bias,
     if (train) {
         args.loss_weight = spec->loss_weight;
         args.dw = fl_run_weight_grad(r, w);
+        args.w.stored = fl_run_unblocked(r, args.w.stored);
         n = fl_run_record(r, sizeof *n, head_backward);
         fl_tensor like = {.rows = x->rows, .cols = x->cols, .needs_grad = true};
         bool accumulate;

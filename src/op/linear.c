@@ -17,10 +17,13 @@ static void linear_backward(fl_run *r, fl_node *node)
     bool accumulate;
     fl_tensor *dx = fl_run_grad(r, n->x, &accumulate);
     if (dx) {
-        fl_stored w = fl_run_operand(r, n->w).stored;
+        size_t data = fl_arena_mark(r->data);
+        fl_stored w = fl_run_unblocked(r, fl_run_operand(r, n->w).stored);
+        if (r->status != FL_OK) return;
         fl_stored transposed = {w.type, cols, rows, w.col_stride, w.row_stride, w.data};
         fl_stored a = {FL_F32, dy->rows, rows, dy->ld, 1, dy->data};
         d->matmul(r->device, &a, &transposed, dx->data, dx->ld, accumulate);
+        fl_arena_release(r->data, data);
     }
     float *dw = fl_run_weight_grad(r, n->w);
     if (dw) {

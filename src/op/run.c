@@ -154,6 +154,19 @@ fl_operand fl_run_operand(const fl_run *r, const fl_weight *w)
     return (fl_operand){NULL, {FL_F32, w->stored.rows, w->stored.cols, w->stored.cols, 1, master}};
 }
 
+fl_stored fl_run_unblocked(fl_run *r, fl_stored w)
+{
+    if (r->status != FL_OK || fl_dtype_get(w.type)->block == 1) return w;
+    int32_t *rows = fl_arena_alloc(r->nodes, (size_t)w.rows * sizeof *rows);
+    fl_tensor *plain = fl_run_tensor(r, w.rows, w.cols);
+    if (!rows) fl_run_fail(r, FL_ERR_MEMORY, "%s", fl_error_message());
+    if (r->status != FL_OK) return w;
+    for (int64_t i = 0; i < w.rows; i++)
+        rows[i] = (int32_t)i;
+    r->device->table->embed(r->device, &w, rows, plain, false);
+    return (fl_stored){FL_F32, w.rows, w.cols, w.cols, 1, plain->data};
+}
+
 const float *fl_run_vector(const fl_run *r, const fl_weight *w)
 {
     if (!w) return NULL;

@@ -108,6 +108,9 @@ fl_tensor *fl_run_grad_of(fl_run *r, const fl_tensor *t);
 
 /* The weight as the right-hand side of a product: the trained copy if there is one. */
 fl_operand fl_run_operand(const fl_run *r, const fl_weight *w);
+/* The same values as fp32 in the data arena when w's type comes in blocks, whose columns cannot be walked: what a product
+ * with the transposed weight needs. Else w itself. */
+fl_stored fl_run_unblocked(fl_run *r, fl_stored w);
 const float *fl_run_vector(const fl_run *r, const fl_weight *w);
 /* Where this weight's gradient is accumulated; NULL: frozen. */
 float *fl_run_weight_grad(const fl_run *r, const fl_weight *w);

@@ -61,6 +61,16 @@ static fl_tensor *linear_no_bias(scene *s)
     return fl_linear(s->run, &s->input[0], &s->weight[0], NULL);
 }
 
+/* Frozen weights in blocks of 32: only the input has a gradient. */
+static fl_tensor *linear_quantised(scene *s)
+{
+    static unsigned char blocks[5 * 2 * 34];
+    fl_from_f32(FL_Q8_0, s->coefficient + 1024, blocks, 5 * 64);
+    static fl_weight w;
+    w = (fl_weight){"w", 99, {FL_Q8_0, 5, 64, 64, 1, blocks}, NULL, NULL};
+    return fl_linear(s->run, &s->input[0], &w, NULL);
+}
+
 static fl_tensor *rms_norm(scene *s)
 {
     return fl_rms_norm(s->run, &s->input[0], &s->weight[0], 1e-5);
@@ -209,6 +219,7 @@ static fl_tensor *head(scene *s)
 static const operator_case cases[] = {
     {"linear", 1, 2, {{11, 7}, {5, 7}, {1, 5}}, linear},
     {"linear without bias", 1, 1, {{11, 40}, {33, 40}}, linear_no_bias},
+    {"linear, quantised weights", 1, 0, {{11, 64}}, linear_quantised},
     {"rms_norm", 1, 1, {{11, 24}, {1, 24}}, rms_norm},
     {"layer_norm", 1, 2, {{11, 24}, {1, 24}, {1, 24}}, layer_norm},
     {"rms_norm of heads", 1, 1, {{11, 24}, {1, 8}}, rms_norm_heads},
@@ -367,7 +378,7 @@ static void test_recompute_bits(void **state)
     fl_engine_options options = FL_ENGINE_OPTIONS_INIT;
     fl_engine *engine;
     assert_int_equal(fl_engine_create(&engine, &options), FL_OK);
-    const operator_case *kept = &cases[20], *again = &cases[21];
+    const operator_case *kept = &cases[21], *again = &cases[22];
     scene a, b;
     scene_open(&a, kept, engine);
     scene_open(&b, again, engine);
