@@ -21,8 +21,9 @@ static const cli_flag model_flags[] = {
 const cli_group cli_group_model = CLI_GROUP("Model", model_flags);
 
 static const cli_flag position_flags[] = {
-    {"rope-scaling", 0, "NAME", CLI_TEXT, AT(rope.scaling), NULL, 0, 0, NULL,
-     "stretch the positions: none, linear, ntk, dynamic, yarn, llama3; without it, what the model's file says"},
+    {"rope-scaling", 0, "NAME", CLI_TEXT, AT(rope.scaling), NULL, 0, 0,
+     "none|linear|pi|ntk|dynamic|yarn|llama3|longrope",
+     "stretch the positions by this method instead of the one in the model's file; pi is linear"},
     {"rope-scale", 0, "S", CLI_REAL, AT(rope.scale), NULL, 0, 1e6, NULL,
      "factor S >= 1 of the window; without it, --ctx-size / trained window"},
     {"rope-freq-base", 0, "BASE", CLI_REAL, AT(rope.freq_base), NULL, 0, 1e12, NULL, "base of the rotary frequencies"},

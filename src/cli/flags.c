@@ -119,6 +119,7 @@ static bool flag_set(const cli_flag *f, void *options, const char *text)
         *(bool *)(void *)to = true;
         return true;
     case CLI_TEXT:
+        if (f->choices && !choice_parse(&(int){0}, what, text, f->choices)) return false;
         *(const char **)(void *)to = text;
         return true;
     case CLI_TEXTS:

@@ -37,7 +37,7 @@ typedef struct cli_flag {
     size_t offset;        /* of the destination in the command's options struct */
     const char *standard; /* the value without the flag, as it would be typed; NULL: zero */
     double min, max;      /* numbers: the range, ends included */
-    const char *choices;  /* "error|extend" */
+    const char *choices;  /* "error|extend"; of a CLI_TEXT: NULL if any text will do */
     const char *help;     /* one sentence without a full stop; the default is added */
 } cli_flag;
 

@@ -73,6 +73,7 @@ static void test_values(void **state)
     expect_error(RUN("generate", "--top-p", "1.01"), 2, "--top-p 1.01", "from 0 to 1");
     expect_error(RUN("generate", "--top-p=0,5"), 2, "--top-p 0,5", "not a number");
     expect_error(RUN("generate", "--overflow", "drop"), 2, "--overflow drop", "error|extend");
+    expect_error(RUN("generate", "--rope-scaling", "yarm"), 2, "--rope-scaling yarm", "yarn");
     expect_error(RUN("bench", "--depths", "0,,5"), 2, "--depths", "whole number");
     expect_error(RUN("bench", "--depths", "0,-5"), 2, "--depths -5", "from 0 to");
     expect_error(RUN("--completion", "tcsh"), 2, "--completion tcsh", "bash, zsh, fish");
@@ -144,6 +145,7 @@ static void test_completion(void **state)
     expect_offer("gen", " generate ", " info ");
     expect_offer("generate --rope-s", " --rope-scaling --rope-scale ", " --temp ");
     expect_offer("generate --overflow \"\"", " error extend ", NULL);
+    expect_offer("info --rope-scaling \\\"\\\"", " none linear ", NULL);
     expect_offer("info --t", " --tokenizer --threads ", " --temp ");
     expect_offer("--completion \"\"", " bash zsh fish ", NULL);
     static const char *const other[] = {"zsh", "fish"};
