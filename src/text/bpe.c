@@ -100,6 +100,7 @@ void fl_bpe_free(fl_bpe *b)
 void fl_bpe_work_free(fl_bpe_work *w)
 {
     fl_bpe_queue_free(w->queue);
+    fl_free(w->seen);
     *w = (fl_bpe_work){0};
 }
 
