@@ -2,7 +2,7 @@
 
     python tools/oracle/export_check.py FOLDER [REFERENCE]
 
-FOLDER is loaded with AutoModelForCausalLM, which fails on missing, unexpected or misshapen tensors. REFERENCE, a Hugging
+FOLDER is loaded with AutoModelForCausalLM; missing, unexpected or misshapen tensors are an error. REFERENCE, a Hugging
 Face folder or a llama2.c .bin (version 0), gives the tensors and the logits to compare with: per tensor the largest
 difference, then that of the logits of 64 fixed ids in float64. Exit status 1 where a tensor is missing or the rotary
 parameters differ; differences are for the reader to judge, since a conversion may change the type.

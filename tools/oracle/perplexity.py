@@ -29,7 +29,7 @@ class Scorer:
         self.model = double_model(config, state)
 
     def nll(self, rows):
-        """rows: windows of equal length. [rows, length - 1]: -ln p of every token but the first, given those before it."""
+        """rows: windows of equal length. [rows, length - 1]: -ln p of all tokens but the first, given those before."""
         out = []
         step = max(1, 2048 // len(rows[0]))
         for i in range(0, len(rows), step):
@@ -62,7 +62,7 @@ def position(scorer, stream, length):
 
 
 def sliding(scorer, stream, length, stride):
-    """Windows begin at 0, S, 2S, ... and hold W tokens (the last one what is left); each scores what none before did."""
+    """Windows begin at 0, S, 2S, ... and hold W tokens (the last what is left); each scores what none before did."""
     assert 0 < stride < length
     begins = [0]
     while begins[-1] + length < len(stream):

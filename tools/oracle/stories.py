@@ -36,7 +36,8 @@ def logits_record(name, config, state, text, lengths):
     error = np.abs(rows(lambda ids: single_logits(LlamaForCausalLM, config, state, ids)) - exact).max(axis=1)
     file = write_array(GOLDEN / name / "logits", exact, "f64")
     write_record(GOLDEN / name / "logits.txt", "stories.py", [
-        "# float64 logits [rows, vocab]; the input of length n is the first n ids of text.i32.bin; float32_error: largest",
+        "# float64 logits [rows, vocab]; the input of length n is the first n ids of text.i32.bin; float32_error: "
+        "largest",
         "# |difference| of float32 eager Transformers in each row",
         f"vocab {config.vocab_size}", f"rows {len(exact)}",
         "row_length " + " ".join([str(lengths[0])] * lengths[0] + [str(n) for n in lengths[1:]]),
@@ -75,7 +76,8 @@ def main():
         for prompt in prompts:
             room = config.max_position_embeddings - len(tokenizer.encode(prompt))
             cases.append(greedy(model, tokenizer, prompt, min(STEPS, room)))
-            print(f"  {len(cases[-1]['ids'])} ids, smallest margin {cases[-1]['smallest_margin']}: {cases[-1]['text']!r:.120}")
+            case = cases[-1]
+            print(f"  {len(case['ids'])} ids, smallest margin {case['smallest_margin']}: {case['text']!r:.120}")
         write_json(GOLDEN / name / "greedy.json", "stories.py", {"arithmetic": "float64"}, "cases", cases)
 
 

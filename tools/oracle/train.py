@@ -1,6 +1,6 @@
 """Golden training runs: tests/data/golden/train/<run>.txt with losses, gradient norms and first gradients.
 
-    python tools/oracle/train.py
+    python tools/oracle/train.py [RUN ...]      these runs; all of them without names
 
 Each run trains a checkpoint of the repository with torch.optim.AdamW twice, in float64 (the reference) and in float32
 (the yardstick), on the same fixed batches, and records what a reader must do alike:
@@ -16,15 +16,17 @@ Each run trains a checkpoint of the repository with torch.optim.AdamW twice, in 
 
 <run>_gradient.f32.bin holds the gradients of step 0 before clipping (computed in float64, rounded), one parameter after
 the other as the "parameter" lines list them: name, offset in numbers, its gradient's norm, its own norm after the last
-step, dimensions. (The key third of GPT-2's c_attn.bias has a gradient of zero in exact arithmetic; AdamW turns its rounding
-noise into steps, so that bias is the one parameter that float32 runs do not share to six digits.)
+step, dimensions. (The key third of GPT-2's c_attn.bias has a gradient of zero in exact arithmetic; AdamW turns its
+rounding noise into steps, so that bias is the one parameter that float32 runs do not share to six digits.)
 """
+import sys
+
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from transformers import AutoConfig, GPT2LMHeadModel, LlamaForCausalLM
+from transformers import AutoConfig
 
-from double import default_double, double_model
+from double import default_double, double_model, file_name, model_names, single_class
 from golden import GOLDEN, TEXT, TINY, write_array, write_record
 from llama2c import Tokenizer, locate, read_checkpoint
 
@@ -32,7 +34,7 @@ PEAK, WARMUP, CLIP, DECAY = 1e-3, 5, 1.0, 0.1
 
 
 def tiny(folder):
-    config, state = AutoConfig.from_pretrained(TINY / folder), load_file(TINY / folder / "model.safetensors")
+    config, state = AutoConfig.from_pretrained(TINY / folder), model_names(load_file(TINY / folder / "model.safetensors"))
     if config.tie_word_embeddings:
         state["lm_head.weight"] = state["transformer.wte.weight"]
     ids = list((TEXT / "stories.txt").read_bytes())  # every byte is an id
@@ -51,11 +53,14 @@ RUNS = {
     "llama": (lambda: tiny("llama"), 50, 4, 32),
     "gpt2": (lambda: tiny("gpt2"), 20, 4, 32),
     "stories260K": (stories, 20, 4, 128),
+    "qwen3": (lambda: tiny("qwen3"), 5, 2, 48),
+    "phi3": (lambda: tiny("phi3"), 5, 2, 48),
+    "gpt_neox": (lambda: tiny("gpt_neox"), 5, 2, 48),
 }
 
 
 def single_model(config, state):
-    model = (GPT2LMHeadModel if config.model_type == "gpt2" else LlamaForCausalLM)(config)
+    model = single_class(config)(config)
     model.load_state_dict(state)
     model.tie_weights()
     return model.eval()
@@ -85,7 +90,8 @@ def train(model, batches):
 
 
 def main():
-    for run, (checkpoint, steps, rows, length) in RUNS.items():
+    for run in sys.argv[1:] or RUNS:
+        checkpoint, steps, rows, length = RUNS[run]
         config, state, ids = checkpoint()
         generator = np.random.default_rng(7)
         begin = generator.integers(0, len(ids) - length, (steps, rows))
@@ -96,21 +102,24 @@ def main():
         error = max(np.abs(gradient32[name] - g).max() for name, g in gradient.items())
         loss_error = max(abs(a[1] - b[1]) for a, b in zip(exact, single))
         norm_error = max(abs(norms[name] / norms32[name] - 1.0) for name in norms)
-        print(f"{run}: loss {exact[0][1]:.6f} -> {exact[-1][1]:.6f}; float32: loss {loss_error:.1e}, gradient {error:.1e}, "
-              f"final norms {norm_error:.1e}")
+        print(f"{run}: loss {exact[0][1]:.6f} -> {exact[-1][1]:.6f}; float32: loss {loss_error:.1e}, "
+              f"gradient {error:.1e}, final norms {norm_error:.1e}")
         batch_file = write_array(GOLDEN / f"train/{run}_batch", batches, "i32")
         lines = [f"batch {batch_file}", f"steps {steps}", f"rows {rows}", f"length {length}", f"peak {PEAK}",
                  f"warmup {WARMUP}", f"clip {CLIP}", f"decay {DECAY}", f"float32_loss_error {loss_error:.1e}",
                  f"float32_gradient_error {error:.1e}", f"float32_final_norm_relative_error {norm_error:.1e}"]
         if run != "stories260K":
-            file = write_array(GOLDEN / f"train/{run}_gradient", np.concatenate([g.ravel() for g in gradient.values()]), "f32")
+            flat = np.concatenate([g.ravel() for g in gradient.values()])
+            file = write_array(GOLDEN / f"train/{run}_gradient", flat, "f32")
             lines.append(f"gradient {file}")
         lines.append("# step, lr, loss, norm in float64; loss, norm in float32")
-        lines += [f"step {i} {a[0]:.8g} {a[1]:.9f} {a[2]:.9g} {b[1]:.7f} {b[2]:.7g}" for i, (a, b) in enumerate(zip(exact, single))]
+        lines += [f"step {i} {a[0]:.8g} {a[1]:.9f} {a[2]:.9g} {b[1]:.7f} {b[2]:.7g}"
+                  for i, (a, b) in enumerate(zip(exact, single))]
         lines.append("# parameter, offset, norm of the first gradient, norm after the last step, dimensions")
         offset = 0
         for name, g in gradient.items():
-            lines.append(f"parameter {name} {offset} {np.linalg.norm(g):.9g} {norms[name]:.9g} " + " ".join(map(str, g.shape)))
+            shape = " ".join(map(str, g.shape))
+            lines.append(f"parameter {file_name(config, name)} {offset} {np.linalg.norm(g):.9g} {norms[name]:.9g} {shape}")
             offset += g.size
         write_record(GOLDEN / f"train/{run}.txt", "train.py", lines)
 
