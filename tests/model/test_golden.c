@@ -124,25 +124,58 @@ static void test_families(void **state)
     check_record(GOLDEN "tiny/llama.txt", GOLDEN "tiny/ids.i32.bin", TINY "llama/model.safetensors");
 }
 
+/* What each family alone does: biases, windows, norms of queries and keys, fused products, partial rotations. */
+static void test_relatives(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"llama_bias", "mistral",       "qwen2",    "qwen2_tied",     "qwen3",
+                                        "phi3",       "phi3_longrope", "gpt_neox", "gpt_neox_serial"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        check_tiny(names[i]);
+}
+
+/* The weights of one folder under another config.json. */
+static void check_config(const char *weights, const char *config, const char *record)
+{
+    char folder[] = "/tmp/furlong-golden-XXXXXX", from[512], path[512], to[600];
+    assert_non_null(mkdtemp(folder));
+    snprintf(to, sizeof to, "%s/config.json", folder);
+    snprintf(from, sizeof from, TINY "%s.json", config);
+    copy_file(from, to);
+    snprintf(to, sizeof to, "%s/model.safetensors", folder);
+    snprintf(from, sizeof from, TINY "%s/model.safetensors", weights);
+    copy_file(from, to);
+    snprintf(path, sizeof path, GOLDEN "tiny/%s.txt", record);
+    check_record(path, GOLDEN "tiny/ids.i32.bin", folder);
+    unlink(to);
+    snprintf(to, sizeof to, "%s/config.json", folder);
+    unlink(to);
+    rmdir(folder);
+}
+
+/* The same models as version 4 of transformers spells them. */
+static void test_old_spellings(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"mistral", "qwen2", "qwen3", "phi3", "phi3_longrope", "gpt_neox"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char config[64];
+        snprintf(config, sizeof config, "%s_v4", names[i]);
+        check_config(names[i], config, names[i]);
+    }
+    check_config("phi3_longrope", "phi3_longrope_su", "phi3_longrope");
+}
+
 /* The llama folder's weights under the config of each rotary kind, in both spellings. */
 static void test_rope_kinds(void **state)
 {
     (void)state;
     static const char *const kinds[] = {"linear", "dynamic", "yarn", "llama3", "longrope"};
     for (size_t i = 0; i < 2 * sizeof kinds / sizeof *kinds; i++) {
-        char folder[] = "/tmp/furlong-golden-XXXXXX", config[512], record[512], to[600];
-        assert_non_null(mkdtemp(folder));
-        snprintf(config, sizeof config, TINY "rope_%s%s.json", kinds[i / 2], i % 2 ? "_v4" : "");
-        snprintf(record, sizeof record, GOLDEN "tiny/rope_%s.txt", kinds[i / 2]);
-        snprintf(to, sizeof to, "%s/config.json", folder);
-        copy_file(config, to);
-        snprintf(to, sizeof to, "%s/model.safetensors", folder);
-        copy_file(TINY "llama/model.safetensors", to);
-        check_record(record, GOLDEN "tiny/ids.i32.bin", folder);
-        unlink(to);
-        snprintf(to, sizeof to, "%s/config.json", folder);
-        unlink(to);
-        rmdir(folder);
+        char config[64], record[64];
+        snprintf(config, sizeof config, "rope_%s%s", kinds[i / 2], i % 2 ? "_v4" : "");
+        snprintf(record, sizeof record, "rope_%s", kinds[i / 2]);
+        check_config("llama", config, record);
     }
 }
 
@@ -159,7 +192,8 @@ static void test_real_checkpoints(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_families), cmocka_unit_test(test_rope_kinds),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_families), cmocka_unit_test(test_relatives),
+                                       cmocka_unit_test(test_old_spellings), cmocka_unit_test(test_rope_kinds),
                                        cmocka_unit_test(test_real_checkpoints)};
     return cmocka_run_group_tests(tests, open_engine, close_engine);
 }

@@ -11,6 +11,7 @@ import sys
 import types
 
 import torch
+import transformers
 from transformers.initialization import no_init_weights
 
 SUFFIX = "_f64"
@@ -46,13 +47,28 @@ def default_double():
         torch.set_default_dtype(before)
 
 
+CLASSES = {"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM", "qwen2": "Qwen2ForCausalLM",
+           "qwen3": "Qwen3ForCausalLM", "phi3": "Phi3ForCausalLM", "gpt_neox": "GPTNeoXForCausalLM",
+           "gpt2": "GPT2LMHeadModel"}
+
+
+def model_names(state):
+    """Tensor names of files as the models of Transformers 5 have them: GPT-NeoX's head was renamed between the two."""
+    return {"lm_head.weight" if name == "embed_out.weight" else name: value for name, value in state.items()}
+
+
+def file_name(config, name):
+    return "embed_out.weight" if config.model_type == "gpt_neox" and name == "lm_head.weight" else name
+
+
 def double_class(config):
     _module("transformers.modeling_rope_utils")
-    if config.model_type == "llama":
-        return _module("transformers.models.llama.modeling_llama").LlamaForCausalLM
-    if config.model_type == "gpt2":
-        return _module("transformers.models.gpt2.modeling_gpt2").GPT2LMHeadModel
-    raise ValueError(f"model_type = {config.model_type}: no double form known here")
+    name = config.model_type
+    return getattr(_module(f"transformers.models.{name}.modeling_{name}"), CLASSES[name])
+
+
+def single_class(config):
+    return getattr(transformers, CLASSES[config.model_type])
 
 
 def double_model(config, state):

@@ -2,6 +2,8 @@
 
     python tools/oracle/tiny.py            make everything again (the same bytes for the same versions)
 
+families.py makes the folders of the other families beside these.
+
 Every logits record answers for lengths 7, 64, 128 and, where positions are rotary, 300 (beyond the window of 128); the
 input of length n is the first n ids of tests/data/golden/tiny/ids.i32.bin. Rows of the .bin: all 7 of the shortest
 length, then the last row of each other length. A record is written only where float64 Transformers, float64 NumPy
@@ -17,7 +19,7 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 import plain
-from double import double_logits, single_logits
+from double import double_logits, model_names, single_class, single_logits
 from golden import GOLDEN, TINY, versions, write_array, write_record
 
 SHORT, LENGTHS, BEYOND = 7, (64, 128), 300
@@ -80,8 +82,8 @@ def gpt2_spread(name, shape):
 
 
 def make_models():
-    if TINY.exists():
-        shutil.rmtree(TINY)
+    for name in ("llama", "llama_sharded", "llama_bf16", "llama_tied", "gpt2"):
+        shutil.rmtree(TINY / name, ignore_errors=True)
     llama = fill(LlamaForCausalLM(llama_config()), 1, llama_spread(False))
     llama.save_pretrained(TINY / "llama")
     llama.save_pretrained(TINY / "llama_sharded", max_shard_size="200KB")
@@ -111,6 +113,8 @@ def make_models():
         "(`save_pretrained`); the values mean nothing\nand are in the public domain (CC0). `llama_sharded` and `llama_bf16` "
         "hold the weights of `llama`; `rope_<kind>.json` and\n`rope_<kind>_v4.json` are configs to combine with the "
         "weights of `llama`, spelled as Transformers 5 and 4 write them.\n"
+        "The folders of other families, and their configs in version 4's spelling (`<name>_v4.json`), are made by\n"
+        "tools/oracle/families.py with seeds from 11 on, alike.\n"
         f"Golden logits: tests/data/golden/tiny. Versions: {versions()}.\n")
 
 
@@ -118,7 +122,7 @@ def load(folder):
     state = {}
     for file in sorted((TINY / folder).glob("*.safetensors")):
         state |= load_file(file)
-    return state
+    return model_names(state)
 
 
 def last_rows(compute, lengths):
@@ -132,13 +136,12 @@ def record(name, folder, config_file, ids):
     if config.tie_word_embeddings:
         source = "transformer.wte.weight" if config.model_type == "gpt2" else "model.embed_tokens.weight"
         state["lm_head.weight"] = state[source]
-    llama = config.model_type == "llama"
-    lengths = LENGTHS + ((BEYOND,) if llama else ())
+    rotary = config.model_type != "gpt2"
+    lengths = LENGTHS + ((BEYOND,) if rotary else ())
     exact = last_rows(lambda n: double_logits(copy.deepcopy(config), state, ids[:n]), lengths)
-    single_class = LlamaForCausalLM if llama else GPT2LMHeadModel
-    single = last_rows(lambda n: single_logits(single_class, copy.deepcopy(config), state, ids[:n]), lengths)
+    single = last_rows(lambda n: single_logits(single_class(config), copy.deepcopy(config), state, ids[:n]), lengths)
     error = np.abs(single - exact).max(axis=1)
-    if llama:
+    if config.model_type == "llama" and not config.mlp_bias:
         wide = {key: value.double().numpy() for key, value in state.items()}
         second = last_rows(lambda n: plain.logits(config, wide, ids[:n]), lengths)
         assert np.abs(second - exact).max() < 1e-10, (name, np.abs(second - exact).max())

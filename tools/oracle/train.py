@@ -34,7 +34,8 @@ PEAK, WARMUP, CLIP, DECAY = 1e-3, 5, 1.0, 0.1
 
 
 def tiny(folder):
-    config, state = AutoConfig.from_pretrained(TINY / folder), model_names(load_file(TINY / folder / "model.safetensors"))
+    config = AutoConfig.from_pretrained(TINY / folder)
+    state = model_names(load_file(TINY / folder / "model.safetensors"))
     if config.tie_word_embeddings:
         state["lm_head.weight"] = state["transformer.wte.weight"]
     ids = list((TEXT / "stories.txt").read_bytes())  # every byte is an id
