@@ -22,7 +22,7 @@ typedef struct fl_gemm_out {
     int64_t cols; /* columns that exist, from the first panel's first column on; none past them is touched */
     bool accumulate;
     const float *bias;
-    const void *ahead; /* tile: 64*k bytes from here on are asked for while it computes */
+    const void *ahead; /* tile: 64*k bytes from here on are asked for while it computes; not NULL */
 } fl_gemm_out;
 
 #define FL_GEMM_PANEL 32

@@ -13,9 +13,9 @@
 #include "device/cpu/product.h"
 #include "kernel/kernel.h"
 
-#define LOGITS_BYTES ((int64_t)32 << 20)         /* training: few tiles, since each passes over all of dW */
-#define FORWARD_LOGITS_BYTES ((int64_t)16 << 20) /* forward only: in the last-level cache */
-#define ROWS_BYTES ((int64_t)12 << 20)           /* rows of x, and of dx, that do not lie together */
+#define LOGITS_BYTES ((int64_t)32 << 20)        /* few tiles: each packs all of W, or passes over all of dW */
+#define CACHED_LOGITS_BYTES ((int64_t)16 << 20) /* W is packed and nothing trains: in the last-level cache */
+#define ROWS_BYTES ((int64_t)12 << 20)          /* rows of x, and of dx, that do not lie together */
 #define MOST_ROWS 1024
 
 _Static_assert(LOGITS_BYTES + 2 * ROWS_BYTES <= (int64_t)FL_CPU_SHARED_SCRATCH_BYTES, "a tile fits into its scratch");
@@ -153,7 +153,8 @@ void fl_cpu_head(fl_device *d, const fl_head_args *args)
     }
     if (vocabulary < 1 || vocabulary > FL_HEAD_MOST_VOCABULARY) return;
 
-    int64_t most = fl_min64(MOST_ROWS, (train ? LOGITS_BYTES : FORWARD_LOGITS_BYTES) / (4 * vocabulary));
+    int64_t most =
+        fl_min64(MOST_ROWS, (train || !args->w.packed ? LOGITS_BYTES : CACHED_LOGITS_BYTES) / (4 * vocabulary));
     most = fl_max64(1, fl_min64(most, ROWS_BYTES / (4 * fl_max64(1, width))));
     float *scratch = fl_cpu_shared_scratch(d, 1, (size_t)(LOGITS_BYTES + 2 * ROWS_BYTES));
     float *x_room = scratch + LOGITS_BYTES / 4, *dx_room = x_room + ROWS_BYTES / 4;

@@ -21,10 +21,11 @@
 /* A product of fewer operations is done by the calling thread: it takes about as long as waking another. */
 #define INLINE_OPERATIONS 1e6
 /* Many tasks, so that a thread that loses its core for a while holds up little; but tasks of few rows read this many
- * bytes of weights at least, and others have this many panels of b for one packing of a and this many tiles of a for
- * one panel in the first-level cache. */
+ * bytes of weights at least, in whole groups of the panels that one row reads at once, and others have this many panels
+ * of b for one packing of a and this many tiles of a for one panel in the first-level cache. */
 #define TASKS_PER_THREAD 6
 #define STREAM_BYTES ((int64_t)65536)
+#define STREAM_PANELS 4
 #define MOST_PANELS 32
 #define LEAST_PANELS 4
 #define LEAST_TILES 4
@@ -192,8 +193,9 @@ static void multiply_rows(void *context, int64_t task, int thread)
     (void)thread;
     const job *j = context;
     const fl_product *p = j->p;
-    int64_t begin = fl_gemm_share(j->panels, j->col_blocks, task);
-    int64_t end = fl_gemm_share(j->panels, j->col_blocks, task + 1);
+    int64_t groups = ceil_div(j->panels, STREAM_PANELS);
+    int64_t begin = fl_gemm_share(groups, j->col_blocks, task) * STREAM_PANELS;
+    int64_t end = fl_gemm_share(groups, j->col_blocks, task + 1) * STREAM_PANELS;
     fl_gemm_out out = {.c = p->c + begin * PANEL,
                        .ldc = p->ldc,
                        .cols = fl_min64(end * PANEL, p->n) - begin * PANEL,
@@ -215,7 +217,8 @@ static void run(fl_device *d, const fl_product *p)
     int64_t wanted = alone ? 1 : (int64_t)threads * TASKS_PER_THREAD;
     if (p->b.packed && p->m <= kernels->row_panels_rows && p->a_col == 1) {
         int64_t bytes = j.panels * p->k * PANEL * value_bytes(p->b.packed);
-        j.col_blocks = fl_max64(1, fl_min64(fl_min64(wanted, j.panels), bytes / STREAM_BYTES));
+        int64_t most = fl_min64(ceil_div(j.panels, STREAM_PANELS), bytes / STREAM_BYTES);
+        j.col_blocks = fl_max64(1, fl_min64(wanted, most));
         fl_pool_run(d->pool, j.col_blocks, multiply_rows, &j);
         return;
     }
