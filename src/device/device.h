@@ -8,7 +8,7 @@
 #define FL_DEVICE_DEVICE_H
 
 #include "base/pool.h"
-#include "memory/memory.h"
+#include "tensor/kv_page.h"
 #include "tensor/tensor.h"
 
 typedef struct fl_device fl_device;

@@ -10,6 +10,7 @@
 
 #include "base/arena.h"
 #include "device/engine.h"
+#include "memory/memory.h"
 
 /* A weight of a model. Matrices are packed once at open for inference; vectors (norms, biases) are fp32 values. */
 typedef struct fl_weight {
