@@ -15,6 +15,7 @@
 #include "base/rng.h"
 #include "device/cpu/cpu.h"
 #include "kernel/kernel.h"
+#include "memory/memory.h"
 
 #define PEAK_SECONDS 0.02
 #define SECONDS 1.0 /* per measurement */

@@ -1,11 +1,13 @@
 /* Kernels of attention: a block of query rows against one tile of 64 keys.
  *
+ * Logits are in base 2: queries come multiplied by the scale and by log2(e), so that weights are powers of 2.
+ *
  * Keys of a tile lie transposed, [head_dim][64]. A row sees keys first[r] <= j < last[r] of the tile (0 .. 64; last <=
  * first: none); with first and last NULL every row sees all 64. What a row does not see may be anything, NaN included:
  * it is computed beside and dropped, or not touched at all.
  *
  * Bits: a logit is one chain of fused multiply-adds over head_dim, begun at 0; a row's output one chain over its keys
- * in order, begun at the rescaled output; exp has the same bits at every level, and the sum of a row runs in 16 lanes.
+ * in order, begun at the rescaled output; 2^x has the same bits at every level, and the sum of a row runs in 16 lanes.
  * So a row's result depends on its own query, range and keys only, and all levels agree to the bit. */
 #ifndef FL_KERNEL_ATTEND_H
 #define FL_KERNEL_ATTEND_H
@@ -21,24 +23,24 @@
  * -infinity, sum 0 and out 0. */
 typedef struct fl_attend_state {
     int rows, head_dim; /* rows <= FL_ATTEND_ROWS */
-    const float *q;     /* [rows][head_dim], times the scale of the logits */
+    const float *q;     /* [rows][head_dim], times scale * log2(e) */
     float *max;         /* [rows] largest logit seen */
-    float *sum;         /* [rows][16]: lane i sums exp(logit - max) of keys i, i+16, i+32, i+48 of each tile */
-    float *out;         /* [rows][head_dim] sum of exp(logit - max) * value */
+    float *sum;         /* [rows][16]: lane i sums 2^(logit - max) of keys i, i+16, i+32, i+48 of each tile */
+    float *out;         /* [rows][head_dim] sum of 2^(logit - max) * value */
     float *weight;      /* scratch [rows][64] */
 } fl_attend_state;
 
 /* A block of query rows against a tile, backward. */
 typedef struct fl_attend_pair {
     int rows, head_dim; /* rows <= FL_ATTEND_ROWS */
-    const float *q;     /* [rows][head_dim], times the scale of the logits */
+    const float *q;     /* [rows][head_dim], times scale * log2(e) */
     const float *dout;  /* [rows][head_dim] gradient of out */
-    const float *lse;   /* [rows] natural log of the sum of exp(logit), over all keys */
+    const float *lse;   /* [rows] log2 of the sum of 2^logit, over all keys */
     const float *mean;  /* [rows] sum of out * dout: the mean of the gradients of the weights under the weights */
     float *weight;      /* scratch [rows][64] */
-    float *dlogit;      /* [rows][dlogit_stride]: 64 gradients of the logits are written, 0 where a row does not see */
+    float *dlogit;      /* [rows][dlogit_stride]: 64 gradients of the natural logits, 0 where a row does not see */
     int dlogit_stride;
-    float *dk, *dv; /* [64][head_dim], accumulated */
+    float *dk, *dv; /* [64][head_dim], accumulated; dk is log2(e) times the gradient, as q is */
 } fl_attend_pair;
 
 typedef struct fl_attend_kernels {
@@ -46,7 +48,7 @@ typedef struct fl_attend_kernels {
     void (*forward)(const fl_attend_state *s, const float *k, const float *v, const uint8_t *first,
                     const uint8_t *last);
 
-    /* weight = exp(logit - lse), dlogit = weight * (dout v^T - mean), dv += weight^T dout, dk += dlogit^T q.
+    /* weight = 2^(logit - lse), dlogit = weight * (dout v^T - mean), dv += weight^T dout, dk += dlogit^T q.
      * k and v are both [head_dim][64]. */
     void (*backward)(const fl_attend_pair *p, const float *k, const float *v, const uint8_t *first,
                      const uint8_t *last);
@@ -55,8 +57,8 @@ typedef struct fl_attend_kernels {
     void (*backward_query)(int rows, int head_dim, int keys, const float *dlogit, int dlogit_stride, const float *k,
                            float *dq, int64_t ldq, int accumulate);
 
-    /* x = exp(x) */
-    void (*exp)(float *x, int n);
+    /* x = 2^x, x <= 0 */
+    void (*exp2)(float *x, int n);
 } fl_attend_kernels;
 
 extern const fl_attend_kernels fl_attend_kernels_generic;

@@ -18,7 +18,6 @@
 #include "device/cpu/cpu.h"
 #include "kernel/attend.h"
 #include "kernel/kernel.h"
-#include "memory/memory.h"
 
 typedef enum ranges { CAUSAL, BIDIRECTIONAL, WINDOW, DOCUMENTS, RANDOM, RANGE_KINDS } ranges;
 
@@ -28,7 +27,7 @@ typedef struct attend_case {
     float scale;
     fl_tensor q, k, v; /* [rows, heads*dim], [keys, kv_heads*dim] */
     int64_t *lo, *hi;  /* [rows] */
-    fl_memory *memory; /* holds k and v; NaN everywhere else */
+    void **page;       /* hold k and v; NaN everywhere else */
     fl_attend_seq seq;
 } attend_case;
 
@@ -106,6 +105,29 @@ static inline void fill_ranges(fl_rng *rng, attend_case *c, ranges kind)
     }
 }
 
+/* Fresh pages for so many keys, in c->seq. */
+static inline void case_pages(attend_case *c, int64_t keys)
+{
+    fl_kv_shape shape = {c->kv_heads, c->head_dim, FL_F32, FL_F32};
+    size_t bytes = fl_kv_page_bytes(&shape);
+    int64_t pages = (keys + FL_PAGE_TOKENS - 1) / FL_PAGE_TOKENS;
+    c->page = calloc((size_t)pages, sizeof *c->page);
+    assert_non_null(c->page);
+    for (int64_t p = 0; p < pages; p++) {
+        c->page[p] = aligned_alloc(64, (bytes + 63) / 64 * 64);
+        assert_non_null(c->page[p]);
+        memset(c->page[p], 0xff, bytes);
+    }
+    c->seq = (fl_attend_seq){.rows = c->rows, .lo = c->lo, .hi = c->hi, .kv = {shape, c->page, keys}};
+}
+
+static inline void case_free_pages(attend_case *c)
+{
+    for (int64_t p = 0; p * FL_PAGE_TOKENS < c->keys; p++)
+        free(c->page[p]);
+    free(c->page);
+}
+
 static inline void case_open(attend_case *c, fl_rng *rng, int heads, int kv_heads, int head_dim, int64_t rows,
                              int64_t keys, ranges kind)
 {
@@ -120,13 +142,7 @@ static inline void case_open(attend_case *c, fl_rng *rng, int heads, int kv_head
     c->lo = calloc((size_t)rows + 1, sizeof *c->lo);
     c->hi = calloc((size_t)rows + 1, sizeof *c->hi);
     fill_ranges(rng, c, kind);
-
-    fl_kv_shape shape = {kv_heads, head_dim, FL_F32, FL_F32};
-    assert_int_equal(fl_memory_create(&c->memory, 1, &shape), FL_OK);
-    assert_int_equal(fl_memory_begin(c->memory, keys), FL_OK);
-    for (int64_t p = 0; p * FL_PAGE_TOKENS < keys; p++)
-        memset(fl_memory_page_for_write(c->memory, 0, p), 0xff, fl_kv_page_bytes(&shape));
-    c->seq = (fl_attend_seq){.rows = rows, .lo = c->lo, .hi = c->hi, .kv = fl_memory_view(c->memory, 0)};
+    case_pages(c, keys);
 }
 
 /* Keys and values to the pages, in pieces of random size. */
@@ -147,7 +163,7 @@ static inline void case_close(attend_case *c)
     free(c->v.data);
     free(c->lo);
     free(c->hi);
-    fl_memory_destroy(c->memory);
+    case_free_pages(c);
 }
 
 static inline fl_attend_args case_args(const attend_case *c, fl_tensor *out, float *lse)

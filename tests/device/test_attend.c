@@ -104,18 +104,13 @@ static result attend_rows(const attend_case *c, const fl_attend_kernels *kernels
     for (int64_t r = 0; r < rows; r++)
         if (part.hi[r] > part.keys) part.keys = part.hi[r];
     if (part.keys > c->keys) part.keys = c->keys;
-    fl_kv_shape shape = c->seq.kv.shape;
-    assert_int_equal(fl_memory_create(&part.memory, 1, &shape), FL_OK);
-    assert_int_equal(fl_memory_begin(part.memory, part.keys), FL_OK);
-    for (int64_t p = 0; p * FL_PAGE_TOKENS < part.keys; p++)
-        memset(fl_memory_page_for_write(part.memory, 0, p), 0xff, fl_kv_page_bytes(&shape));
-    part.seq = (fl_attend_seq){.rows = rows, .lo = part.lo, .hi = part.hi, .kv = fl_memory_view(part.memory, 0)};
+    case_pages(&part, part.keys);
     attend_device d;
     device_open(&d, kernels, threads);
     case_write(&part, &rng, &d.device);
     device_close(&d);
     result r = attend(&part, kernels, threads);
-    fl_memory_destroy(part.memory);
+    case_free_pages(&part);
     return r;
 }
 

@@ -42,7 +42,7 @@ typedef struct unit {
     int64_t lo, hi;         /* some row sees something of [lo, hi) */
     int64_t all_lo, all_hi; /* every row sees all of [all_lo, all_hi) */
     int64_t row_lo[FL_ATTEND_ROWS], row_hi[FL_ATTEND_ROWS];
-    float *q, *lanes, *weight; /* [rows][head_dim] times scale, [rows][16], [rows][64] */
+    float *q, *lanes, *weight; /* [rows][head_dim] scaled, [rows][16], [rows][64] */
     part block, total;
 } unit;
 
@@ -86,8 +86,8 @@ static void part_merge(const attend_job *job, const part *total, const part *blo
         a[r] = total->max[r] - max;
         b[r] = block->max[r] - max;
     }
-    job->device->kernels->attend->exp(a, rows);
-    job->device->kernels->attend->exp(b, rows);
+    job->device->kernels->attend->exp2(a, rows);
+    job->device->kernels->attend->exp2(b, rows);
     for (int r = 0; r < rows; r++) {
         if (block->max[r] == -INFINITY) continue;
         total->max[r] = block->max[r] > total->max[r] ? block->max[r] : total->max[r];
@@ -172,11 +172,12 @@ static void unit_gather(const attend_job *job, unit *u, int thread)
     u->block = part_at(u->weight + weight, FL_ATTEND_ROWS);
     u->total = part_at(u->weight + weight + rest, FL_ATTEND_ROWS);
     unit_prefetch(job, u, job->args->q, 0);
+    float scale = (float)(job->args->scale * FL_LOG2_E);
     for (int r = 0; r < u->rows; r++) {
         int head;
         int64_t row = unit_row(job, u, r, &head);
         const float *from = fl_row(job->args->q, row) + (ptrdiff_t)head * d;
-        fl_scale_row(from, job->args->scale, u->q + (ptrdiff_t)r * d, d);
+        fl_scale_row(from, scale, u->q + (ptrdiff_t)r * d, d);
     }
 }
 
@@ -228,7 +229,7 @@ static void unit_close(const attend_job *job, const unit *u, const part *total)
         float *lse = &args->lse[row * args->heads + head];
         const float *from = total->out + (ptrdiff_t)r * d;
         bool seen = total->max[r] != -INFINITY;
-        float own = seen ? total->max[r] + logf(total->sum[r]) : -INFINITY;
+        float own = seen ? (float)(total->max[r] * FL_LN_2 + log(total->sum[r])) : -INFINITY;
         if (args->merge) {
             if (!seen) continue;
             float max = own > *lse ? own : *lse;

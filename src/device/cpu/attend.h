@@ -7,6 +7,8 @@
 #include "kernel/attend.h"
 
 #define FL_LINE_FLOATS 16
+#define FL_LOG2_E 1.4426950408889634 /* the kernels' logits are in base 2 */
+#define FL_LN_2 0.69314718055994531
 
 /* Where in a tile a key lies that may be before or after it: 0 .. 64. */
 static inline uint8_t fl_within_tile(int64_t key, int64_t tile_begin)

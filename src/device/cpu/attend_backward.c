@@ -44,7 +44,7 @@ typedef struct chunk {
     float *k;                  /* [keys][head_dim] times scale, 0 past the last key */
     float *v;                  /* per tile [head_dim][64], 0 past the last key */
     float *dk, *dv;            /* [keys][head_dim] */
-    float *q, *dout;           /* [FL_ATTEND_ROWS][head_dim], q times scale */
+    float *q, *dout;           /* [FL_ATTEND_ROWS][head_dim], q times scale * log2(e) */
     float *weight, *dlogit;    /* [FL_ATTEND_ROWS][64], [FL_ATTEND_ROWS][dlogit_stride] */
     int dlogit_stride;
 } chunk;
@@ -142,7 +142,7 @@ static void chunk_close(const backward_job *job, const chunk *c)
     int d = job->head_dim;
     for (int64_t key = c->begin; key < c->end; key++) {
         ptrdiff_t column = (ptrdiff_t)c->kv_head * d, at = (key - c->begin) * d;
-        memcpy(fl_row(job->args->dk, c->seq->first_row + key) + column, c->dk + at, (size_t)d * sizeof(float));
+        fl_scale_row(c->dk + at, (float)FL_LN_2, fl_row(job->args->dk, c->seq->first_row + key) + column, d);
         memcpy(fl_row(job->args->dv, c->seq->first_row + key) + column, c->dv + at, (size_t)d * sizeof(float));
     }
 }
@@ -169,7 +169,7 @@ static void chunk_block(const backward_job *job, const chunk *c, const row_block
     const fl_attend_args *forward = &job->args->forward;
     int d = job->head_dim;
     ptrdiff_t column = (ptrdiff_t)head * d;
-    float lse[FL_ATTEND_ROWS], mean[FL_ATTEND_ROWS];
+    float lse[FL_ATTEND_ROWS], mean[FL_ATTEND_ROWS], scale = (float)(forward->scale * FL_LOG2_E);
     int64_t first_row = c->seq->first_row + b->first;
     fl_prefetch_rows(forward->q, first_row, b->rows, column, d, 0);
     fl_prefetch_rows(job->args->dout, first_row, b->rows, column, d, 0);
@@ -177,9 +177,9 @@ static void chunk_block(const backward_job *job, const chunk *c, const row_block
     for (int r = 0; r < b->rows; r++) {
         int64_t row = first_row + r;
         const float *q = fl_row(forward->q, row) + column, *dout = fl_row(job->args->dout, row) + column;
-        fl_scale_row(q, forward->scale, c->q + (ptrdiff_t)r * d, d);
+        fl_scale_row(q, scale, c->q + (ptrdiff_t)r * d, d);
         memcpy(c->dout + (ptrdiff_t)r * d, dout, (size_t)d * sizeof(float));
-        lse[r] = forward->lse[row * forward->heads + head];
+        lse[r] = (float)(forward->lse[row * forward->heads + head] * FL_LOG2_E);
         mean[r] = dot(dout, fl_row(forward->out, row) + column, d);
     }
     for (int tile = from; tile < to; tile++) {

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "kernel/simd/exp.h"
+#include "kernel/simd/exp2.h"
 
 static const float from_zero[1], from_c[1]; /* their addresses count */
 #define FROM_ZERO from_zero
@@ -38,8 +38,8 @@ static void softmax(int rows, float *s, float *max, float *sum, float *factor, c
         /* Nothing seen yet: any finite number will do, since every weight is 0. */
         float shift = top == -INFINITY ? 0 : top;
         for (int j = 0; j < FL_ATTEND_KEYS; j++)
-            w[j] = is_seen(first, last, r, j) ? fl_exp_scalar(w[j] - shift) : 0;
-        factor[r] = fl_exp_scalar(max[r] - shift);
+            w[j] = is_seen(first, last, r, j) ? fl_exp2_scalar(w[j] - shift) : 0;
+        factor[r] = fl_exp2_scalar(max[r] - shift);
         for (int i = 0; i < FL_ATTEND_LANES; i++)
             lane[i] = fmaf(lane[i], factor[r], (w[i] + w[i + 16]) + (w[i + 32] + w[i + 48]));
         max[r] = top;
@@ -59,15 +59,15 @@ static void softmax_backward(int rows, float *w, float *dw, ptrdiff_t dw_stride,
         for (int j = 0; j < FL_ATTEND_KEYS; j++) {
             float *weight = &w[r * FL_ATTEND_KEYS + j], *gradient = &dw[r * dw_stride + j];
             bool visible = is_seen(first, last, r, j);
-            *weight = visible ? fl_exp_scalar(*weight - lse[r]) : 0;
+            *weight = visible ? fl_exp2_scalar(*weight - lse[r]) : 0;
             *gradient = visible ? *weight * (*gradient - mean[r]) : 0;
         }
 }
 
-static void exp_all(float *x, int n)
+static void exp2_all(float *x, int n)
 {
     for (int i = 0; i < n; i++)
-        x[i] = fl_exp_scalar(x[i]);
+        x[i] = fl_exp2_scalar(x[i]);
 }
 
 #include "kernel/attend_tile.h"
@@ -76,5 +76,5 @@ const fl_attend_kernels fl_attend_kernels_generic = {
     .forward = forward,
     .backward = backward,
     .backward_query = backward_query,
-    .exp = exp_all,
+    .exp2 = exp2_all,
 };

@@ -4,6 +4,7 @@
 #include <stddef.h>
 
 #include "kernel/attend.h"
+#include "kernel/simd/exp2.h"
 #include "kernel/simd/vector.h"
 
 #define ATTEND_INLINE static inline __attribute__((always_inline))
@@ -154,6 +155,11 @@ static void product(int rows, int cols, int depth, const float *a, ptrdiff_t a_r
 
 typedef __mmask16 lanes;
 
+ATTEND_INLINE fl_vec vec_exp2(fl_vec x)
+{
+    return fl_exp2_avx512(x);
+}
+
 /* Lanes of vector i of a tile that a row sees. */
 ATTEND_INLINE lanes seen_lanes(int first, int last, int i)
 {
@@ -200,6 +206,11 @@ ATTEND_INLINE fl_vec largest_of_each(const fl_vec *v)
 #else
 
 typedef __m256 lanes;
+
+ATTEND_INLINE fl_vec vec_exp2(fl_vec x)
+{
+    return fl_exp2_avx2(x);
+}
 
 ATTEND_INLINE lanes seen_lanes(int first, int last, int i)
 {
@@ -262,7 +273,7 @@ ATTEND_INLINE void row_weights(const bool whole, float *s, float *sum, float shi
     fl_vec top = fl_vec_set(shift), weight[TILE_VECTORS];
     ATTEND_UNROLL
     for (int i = 0; i < TILE_VECTORS; i++) {
-        weight[i] = fl_vec_exp(fl_vec_load(s + i * FL_LANES) - top);
+        weight[i] = vec_exp2(fl_vec_load(s + i * FL_LANES) - top);
         if (!whole) weight[i] = choose(seen_lanes(first, last, i), weight[i], fl_vec_set(0));
         fl_vec_store(s + i * FL_LANES, weight[i]);
     }
@@ -288,7 +299,7 @@ ATTEND_INLINE void softmax_rows(const bool whole, int n, float *s, float *max, f
     /* Nothing seen yet: any finite number will do, since every weight is 0. */
     now = zero_if_equal(now, nothing);
     fl_vec_store(shift, now);
-    fl_vec_store(factors, fl_vec_exp(before - now));
+    fl_vec_store(factors, vec_exp2(before - now));
     for (int r = 0; r < n; r++) {
         row_weights(whole, s + r * FL_ATTEND_KEYS, sum + r * FL_ATTEND_LANES, shift[r], factors[r],
                     whole ? 0 : first[r], whole ? FL_ATTEND_KEYS : last[r]);
@@ -325,7 +336,7 @@ ATTEND_INLINE void backward_rows(const bool whole, int rows, float *w, float *dw
         ATTEND_UNROLL
         for (int i = 0; i < TILE_VECTORS; i++) {
             float *weight = w + r * FL_ATTEND_KEYS + i * FL_LANES, *gradient = dw + r * dw_stride + i * FL_LANES;
-            fl_vec p = fl_vec_exp(fl_vec_load(weight) - row_lse);
+            fl_vec p = vec_exp2(fl_vec_load(weight) - row_lse);
             fl_vec g = p * (fl_vec_load(gradient) - row_mean);
             if (!whole) {
                 lanes m = seen_lanes(first[r], last[r], i);
@@ -347,10 +358,10 @@ static void softmax_backward(int rows, float *w, float *dw, ptrdiff_t dw_stride,
         backward_rows(true, rows, w, dw, dw_stride, lse, mean, NULL, NULL);
 }
 
-static void exp_all(float *x, int n)
+static void exp2_all(float *x, int n)
 {
     for (int i = 0; i < n; i += FL_LANES)
-        fl_vec_store_part(x + i, fl_vec_exp(fl_vec_load_part(x + i, n - i)), n - i);
+        fl_vec_store_part(x + i, vec_exp2(fl_vec_load_part(x + i, n - i)), n - i);
 }
 
 #include "kernel/attend_tile.h"
@@ -359,5 +370,5 @@ const fl_attend_kernels ATTEND_TABLE = {
     .forward = forward,
     .backward = backward,
     .backward_query = backward_query,
-    .exp = exp_all,
+    .exp2 = exp2_all,
 };
