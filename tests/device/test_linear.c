@@ -205,6 +205,14 @@ static void test_types_equal_their_converted_values(void **state)
                 assert_memory_equal(want, got, (size_t)(rows * OUT) * sizeof *got);
             }
             d->table->packed_free(d, packed);
+
+            /* And the product with the transposed weight, as a backward pass forms it. */
+            fl_stored a = {FL_F32, ROWS, OUT, OUT, 1, values};
+            fl_stored back = {types[t], IN, OUT, 1, IN, data}, back32 = {FL_F32, IN, OUT, 1, IN, converted};
+            float dx[ROWS * IN], dx32[ROWS * IN];
+            d->table->matmul(d, &a, &back, dx, IN, false);
+            d->table->matmul(d, &a, &back32, dx32, IN, false);
+            assert_memory_equal(dx, dx32, sizeof dx);
         }
         free(converted), free(data);
     }

@@ -73,7 +73,7 @@ static void convert_panel(const fl_gemm_kernels *kernels, const fl_stored *b, in
         return;
     }
     for (int64_t l = 0; l < kc; l++) {
-        const char *from = data + l * b->col_stride * size;
+        const char *from = data + l * b->col_stride / block * size;
         if (b->row_stride == 1) {
             fl_to_f32(b->type, from, out + l * PANEL, rows);
         } else {
