@@ -71,6 +71,13 @@ fl_status fl_hf_generation_read(fl_config *config, const json_t *root, const cha
 
 /* ---- families ----------------------------------------------------------------------------------------------- */
 
+/* NULL also for null. */
+static json_t *given(const json_t *object, const char *key)
+{
+    json_t *value = json_object_get(object, key);
+    return json_is_null(value) ? NULL : value;
+}
+
 static fl_status need_int(const fl_json_at *at, const char *key, int64_t max, int64_t *out)
 {
     FL_TRY(fl_json_need(at, key));
@@ -99,6 +106,7 @@ typedef struct decoder_defaults {
     int64_t window, kv_heads; /* kv_heads 0: as many as heads */
     int64_t bos, eos;         /* -1: none */
     double eps;
+    bool partial; /* the family can rotate a part of each head */
 } decoder_defaults;
 
 /* What llama and its relatives spell alike, up to the positions. */
@@ -110,7 +118,8 @@ static fl_status read_decoder(const fl_json_at *at, fl_config *c, decoder_defaul
     FL_TRY(need_int(at, "intermediate_size", MOST_WIDTH, &c->ffn));
     FL_TRY(need_int(at, "num_hidden_layers", MOST_LAYERS, &c->layers));
     FL_TRY(need_int(at, "num_attention_heads", MOST_HEADS, &c->heads));
-    c->kv_heads = d.kv_heads && d.kv_heads < c->heads ? d.kv_heads : c->heads;
+    bool silent = !json_object_get(at->object, "num_key_value_heads"); /* null: as many as heads in every family */
+    c->kv_heads = silent && d.kv_heads && d.kv_heads < c->heads ? d.kv_heads : c->heads;
     FL_TRY(fl_json_int(at, "num_key_value_heads", 1, c->heads, &c->kv_heads, NULL));
     if (c->heads % c->kv_heads)
         return fl_json_fail(FL_ERR_FORMAT, at, "num_key_value_heads", "does not divide num_attention_heads");
@@ -133,20 +142,23 @@ static fl_status read_decoder(const fl_json_at *at, fl_config *c, decoder_defaul
     FL_TRY(fl_json_bool(at, "tie_word_embeddings", &c->tied_head));
     c->rotary = true;
     FL_TRY(fl_rope_config_read(&c->rope, at->object, at->file, c->head_dim, c->window));
+    if (c->rope.dim != c->head_dim && !d.partial)
+        return fl_fail(FL_ERR_UNSUPPORTED,
+                       "%s: partial_rotary_factor: %d of %lld components: this family rotates whole heads; delete it",
+                       at->file, c->rope.dim, (long long)c->head_dim);
     return read_tokens(at, d.bos, d.eos, c);
 }
 
 static fl_status no_sliding_window(const fl_json_at *at)
 {
-    const json_t *sliding = json_object_get(at->object, "sliding_window");
-    if (sliding && !json_is_null(sliding))
+    if (given(at->object, "sliding_window"))
         return fl_json_fail(FL_ERR_UNSUPPORTED, at, "sliding_window", "this family has none; set it to null");
-    return FL_OK;
+    return need_bool(at, "use_sliding_window", false);
 }
 
 static fl_status read_llama(const fl_json_at *at, fl_config *c)
 {
-    FL_TRY(read_decoder(at, c, (decoder_defaults){2048, 0, 1, 2, 1e-6}));
+    FL_TRY(read_decoder(at, c, (decoder_defaults){2048, 0, 1, 2, 1e-6, false}));
     FL_TRY(fl_json_bool(at, "attention_bias", &c->attention_bias));
     c->output_bias = c->attention_bias;
     FL_TRY(fl_json_bool(at, "mlp_bias", &c->mlp_bias));
@@ -161,10 +173,24 @@ static fl_status read_sliding_window(const fl_json_at *at, int64_t fallback, fl_
     return fl_json_int(at, "sliding_window", 1, INT32_MAX, &c->sliding_window, NULL);
 }
 
+/* mistral and phi3: a window that is given applies, whatever use_sliding_window says. */
+static fl_status read_plain_window(const fl_json_at *at, int64_t fallback, fl_config *c)
+{
+    FL_TRY(read_sliding_window(at, fallback, c));
+    return c->sliding_window ? need_bool(at, "use_sliding_window", true) : FL_OK;
+}
+
+static fl_status no_biases(const fl_json_at *at)
+{
+    FL_TRY(need_bool(at, "attention_bias", false));
+    return need_bool(at, "mlp_bias", false);
+}
+
 static fl_status read_mistral(const fl_json_at *at, fl_config *c)
 {
-    FL_TRY(read_decoder(at, c, (decoder_defaults){131072, 8, 1, 2, 1e-6}));
-    return read_sliding_window(at, 4096, c);
+    FL_TRY(read_decoder(at, c, (decoder_defaults){131072, 8, 1, 2, 1e-6, false}));
+    FL_TRY(no_biases(at));
+    return read_plain_window(at, 4096, c);
 }
 
 /* Layers that differ in their window are not computed here, so they must all be alike. */
@@ -179,7 +205,8 @@ static fl_status read_layer_types(const fl_json_at *at, fl_config *c)
         const char *type = json_string_value(json_array_get(types, (size_t)i));
         if (!type || strcmp(type, wanted))
             return fl_json_fail(FL_ERR_UNSUPPORTED, at, "layer_types",
-                                "layers of different kinds, or of another kind than use_sliding_window says");
+                                "layers of different kinds, or of another kind than the keys of the sliding window "
+                                "say, are not supported");
     }
     return FL_OK;
 }
@@ -198,13 +225,16 @@ static fl_status read_qwen_window(const fl_json_at *at, fl_config *c)
             return fl_json_fail(FL_ERR_UNSUPPORTED, at, "max_window_layers",
                                 "a sliding window in some layers only is not supported");
     }
-    return read_layer_types(at, c);
+    return FL_OK;
 }
 
 static fl_status read_qwen2(const fl_json_at *at, fl_config *c)
 {
-    FL_TRY(read_decoder(at, c, (decoder_defaults){32768, 32, -1, -1, 1e-6}));
+    FL_TRY(read_decoder(at, c, (decoder_defaults){32768, 32, -1, -1, 1e-6, false}));
     c->attention_bias = true;
+    FL_TRY(need_bool(at, "attention_bias", true));
+    FL_TRY(need_bool(at, "qkv_bias", true));
+    FL_TRY(need_bool(at, "mlp_bias", false));
     return read_qwen_window(at, c);
 }
 
@@ -213,17 +243,26 @@ static fl_status read_qwen3(const fl_json_at *at, fl_config *c)
     /* Unlike its relatives this family does not derive head_dim. */
     if (!json_object_get(at->object, "head_dim"))
         return fl_json_fail(FL_ERR_FORMAT, at, "head_dim", "missing; qwen3 files state it (usually 128)");
-    FL_TRY(read_decoder(at, c, (decoder_defaults){32768, 32, -1, -1, 1e-6}));
+    FL_TRY(read_decoder(at, c, (decoder_defaults){32768, 32, -1, -1, 1e-6, false}));
     FL_TRY(fl_json_bool(at, "attention_bias", &c->attention_bias));
     c->output_bias = c->attention_bias;
     c->qk_norm = true;
+    FL_TRY(need_bool(at, "mlp_bias", false));
     return read_qwen_window(at, c);
 }
 
 static fl_status read_phi3(const fl_json_at *at, fl_config *c)
 {
-    FL_TRY(read_decoder(at, c, (decoder_defaults){4096, 0, 1, 32000, 1e-5}));
-    return read_sliding_window(at, 0, c);
+    FL_TRY(read_decoder(at, c, (decoder_defaults){4096, 0, 1, 32000, 1e-5, true}));
+    FL_TRY(no_biases(at));
+    FL_TRY(read_plain_window(at, 0, c));
+    const char *name = json_object_get(at->object, "rope_parameters") ? "rope_parameters" : "rope_scaling";
+    if (c->rope.kind == FL_ROPE_PLAIN) return FL_OK;
+    if (c->rope.kind != FL_ROPE_LONGROPE)
+        return fl_json_fail(FL_ERR_UNSUPPORTED, at, name,
+                            "this family has no scaling but longrope (transformers takes even yarn for it)");
+    static const char key[] = "original_max_position_embeddings";
+    return json_object_get(json_object_get(at->object, name), key) ? FL_OK : fl_json_need(at, key);
 }
 
 /* The names version 4 had for keys that all families share now, moved there: rotary_pct, rotary_emb_base. */
@@ -231,20 +270,23 @@ static fl_status modern_neox(const fl_json_at *at, json_t **out)
 {
     static const char *const names[][2] = {{"rotary_pct", "partial_rotary_factor"}, {"rotary_emb_base", "rope_theta"}};
     json_t *root = json_copy((json_t *)(uintptr_t)at->object);
-    bool failed = !root;
-    const json_t *inside = json_object_get(at->object, "rope_parameters");
-    for (size_t i = 0; i < 2 && !failed; i++) {
-        json_t *old = json_object_get(root, names[i][0]);
-        bool known = json_object_get(root, names[i][1]) || json_object_get(inside, names[i][1]);
-        if (old && !known) failed = json_object_set(root, names[i][1], old);
-        if (!old && !known && i == 0) failed = json_object_set_new(root, names[i][1], json_real(0.25));
+    if (!root) return fl_fail(FL_ERR_MEMORY, "%s: no memory for the JSON", at->file);
+    const json_t *inside = json_object_get(root, "rope_parameters");
+    fl_status status = FL_OK;
+    for (size_t i = 0; i < 2 && status == FL_OK; i++) {
+        json_t *old = given(root, names[i][0]), *new = given(root, names[i][1]);
+        if (old && new &&json_number_value(old) != json_number_value(new))
+            status = fl_json_fail(FL_ERR_FORMAT, at, names[i][0], "contradicts the newer key for the same number");
+        bool silent = i == 0 && !old && !new && !given(inside, names[0][1]);
+        json_t *add = silent ? json_real(0.25) : !new ? json_incref(old) : NULL;
+        if ((silent || add) && json_object_set_new(root, names[i][1], add))
+            status = fl_fail(FL_ERR_MEMORY, "%s: no memory for the JSON", at->file);
     }
-    if (!failed) {
+    if (status == FL_OK)
         *out = root;
-        return FL_OK;
-    }
-    json_decref(root);
-    return fl_fail(FL_ERR_MEMORY, "%s: no memory for the JSON", at->file);
+    else
+        json_decref(root);
+    return status;
 }
 
 static fl_status read_gelu(const fl_json_at *at, const char *key, const char *fallback, fl_config *c)
@@ -292,6 +334,7 @@ static fl_status read_neox(const fl_json_at *at, fl_config *c)
     fl_status status = fl_rope_config_read(&c->rope, modern, at->file, c->head_dim, c->window);
     json_decref(modern);
     FL_TRY(status);
+    FL_TRY(no_sliding_window(at));
     return read_tokens(at, 0, 2, c);
 }
 
@@ -316,7 +359,62 @@ static fl_status read_gpt2(const fl_json_at *at, fl_config *c)
     FL_TRY(need_bool(at, "scale_attn_weights", true));
     FL_TRY(need_bool(at, "scale_attn_by_inverse_layer_idx", false));
     FL_TRY(need_bool(at, "add_cross_attention", false));
+    FL_TRY(no_sliding_window(at));
     return read_tokens(at, 50256, 50256, c);
+}
+
+/* Keys of relatives that compute something else. What such a key says must be nothing: absent, null, false, 0, empty,
+ * or the number that has no effect. */
+static fl_status refuse_variants(const fl_json_at *at)
+{
+    static const struct {
+        const char *key;
+        double idle;
+    } keys[] = {
+        {"num_experts", 0},
+        {"num_local_experts", 0},
+        {"n_routed_experts", 0},
+        {"num_experts_per_tok", 0},
+        {"vision_config", 0},
+        {"audio_config", 0},
+        {"text_config", 0},
+        {"mm_vision_tower", 0},
+        {"img_processor", 0},
+        {"embd_layer", 0},
+        {"audio_processor", 0},
+        {"cross_attention_layers", 0},
+        {"is_encoder_decoder", 0},
+        {"use_mrope", 0},
+        {"no_rope_layers", 0},
+        {"rope_interleave", 0},
+        {"alibi", 0},
+        {"use_qk_norm", 0},
+        {"qk_layernorm", 0},
+        {"clip_qkv", 0},
+        {"attn_logit_softcapping", 0},
+        {"final_logit_softcapping", 0},
+        {"embedding_multiplier", 1},
+        {"attention_multiplier", 0},
+        {"residual_multiplier", 1},
+        {"logits_scaling", 1},
+        {"logit_scale", 1},
+        {"use_logn_attn", 0},
+        {"use_dynamic_ntk", 0},
+    };
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        const json_t *value = json_object_get(at->object, keys[i].key);
+        double number = json_number_value(value);
+        bool idle = !value || json_is_null(value) || json_is_false(value) ||
+                    (json_is_number(value) && (number == 0 || number == keys[i].idle)) ||
+                    (json_is_array(value) && !json_array_size(value)) ||
+                    (json_is_object(value) && !json_object_size(value)) ||
+                    (json_is_string(value) && !json_string_length(value));
+        if (!idle)
+            return fl_json_fail(FL_ERR_UNSUPPORTED, at, keys[i].key,
+                                "a variant of the family that is not supported (experts, other inputs than text, "
+                                "another attention or other scales)");
+    }
+    return FL_OK;
 }
 
 static const struct {
@@ -362,7 +460,9 @@ fl_status fl_hf_config_read(fl_config *out, const json_t *root, const char *file
         return fl_json_fail(FL_ERR_UNSUPPORTED, &at, "quantization_config",
                             "quantised weights are not read; use the unquantised model");
     snprintf(c.family, sizeof c.family, "%s", type);
+    FL_TRY(refuse_variants(&at));
     FL_TRY(families[f].read(&at, &c));
+    FL_TRY(read_layer_types(&at, &c));
     *out = c;
     return FL_OK;
 }

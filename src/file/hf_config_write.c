@@ -72,12 +72,40 @@ static fl_status write_llama(json_t *root, const fl_config *c, bool *failed)
     return write_decoder(root, c, failed);
 }
 
-/* mistral and phi3 */
-static fl_status write_windowed(json_t *root, const fl_config *c, bool *failed)
+static fl_status write_mistral(json_t *root, const fl_config *c, bool *failed)
 {
     FL_TRY(check_family(c, false, false, false, false, true));
     set(root, "sliding_window", window_or_null(c->sliding_window), failed);
     return write_decoder(root, c, failed);
+}
+
+/* longrope can spell every schedule that does not depend on the length: its divisors of the plain frequencies. */
+static fl_status spell_as_longrope(fl_rope_spec *rope)
+{
+    double plain[FL_ROPE_MAX_PAIRS], freq[FL_ROPE_MAX_PAIRS], unused, magnitude;
+    fl_rope_spec base;
+    fl_rope_spec_init(&base, rope->base, rope->dim, rope->window);
+    FL_TRY(fl_rope_frequencies(&base, rope->window, plain, &unused));
+    FL_TRY(fl_rope_frequencies(rope, rope->window, freq, &magnitude));
+    base.kind = FL_ROPE_LONGROPE;
+    base.original_window = rope->original_window;
+    base.factor = rope->factor;
+    base.attention_factor = magnitude;
+    base.factors = rope->dim / 2;
+    for (int i = 0; i < base.factors; i++)
+        base.short_factor[i] = base.long_factor[i] = plain[i] / freq[i];
+    *rope = base;
+    return FL_OK;
+}
+
+static fl_status write_phi3(json_t *root, const fl_config *config, bool *failed)
+{
+    fl_config c = *config;
+    fl_rope_kind kind = c.rope.kind;
+    if (kind == FL_ROPE_DYNAMIC)
+        return fl_fail(FL_ERR_UNSUPPORTED, "config.json: family = phi3: has no spelling for dynamic scaling");
+    if (kind == FL_ROPE_LINEAR || kind == FL_ROPE_YARN || kind == FL_ROPE_LLAMA3) FL_TRY(spell_as_longrope(&c.rope));
+    return write_mistral(root, &c, failed);
 }
 
 static fl_status write_qwen(json_t *root, const fl_config *c, bool *failed)
@@ -109,10 +137,12 @@ static fl_status write_neox(json_t *root, const fl_config *c, bool *failed)
     set(root, "layer_norm_eps", json_real(c->norm_eps), failed);
     set(root, "attention_bias", json_boolean(c->attention_bias), failed);
     set(root, "use_parallel_residual", json_boolean(c->parallel_residual), failed);
-    /* Version 4 reads these two names. */
-    set(root, "rotary_pct", json_real((double)c->rope.dim / (double)c->head_dim), failed);
-    set(root, "rotary_emb_base", json_real(c->rope.base), failed);
-    return fl_rope_config_write(root, &c->rope, c->head_dim);
+    FL_TRY(fl_rope_config_write(root, &c->rope, c->head_dim));
+    /* Version 4 reads these two names; the same numbers. */
+    json_t *part = json_object_get(root, "partial_rotary_factor");
+    set(root, "rotary_pct", part ? json_incref(part) : json_real(1), failed);
+    set(root, "rotary_emb_base", json_incref(json_object_get(root, "rope_theta")), failed);
+    return FL_OK;
 }
 
 static fl_status write_gpt2(json_t *root, const fl_config *c, bool *failed)
@@ -139,8 +169,8 @@ static writer writer_of(const char *family)
     static const struct {
         const char *family;
         writer write;
-    } list[] = {{"llama", write_llama}, {"mistral", write_windowed}, {"phi3", write_windowed}, {"qwen2", write_qwen},
-                {"qwen3", write_qwen},  {"gpt_neox", write_neox},    {"gpt2", write_gpt2}};
+    } list[] = {{"llama", write_llama}, {"mistral", write_mistral}, {"phi3", write_phi3}, {"qwen2", write_qwen},
+                {"qwen3", write_qwen},  {"gpt_neox", write_neox},   {"gpt2", write_gpt2}};
     for (size_t i = 0; i < sizeof list / sizeof *list; i++)
         if (!strcmp(list[i].family, family)) return list[i].write;
     return NULL;

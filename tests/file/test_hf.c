@@ -230,7 +230,7 @@ static const struct {
 } refused[] = {
     {false, "model_type", NULL, FL_ERR_FORMAT, "model_type"},
     {false, "model_type", "7", FL_ERR_FORMAT, "model_type = 7"},
-    {false, "model_type", "\"mamba\"", FL_ERR_UNSUPPORTED, "model_type = 'mamba': unknown family; supported are llama"},
+    {false, "model_type", "\"mamba\"", FL_ERR_UNSUPPORTED, "model_type = 'mamba': unknown family; supported are the causal models of llama"},
     {false, "architectures", "[\"LlamaForSequenceClassification\"]", FL_ERR_UNSUPPORTED, "architectures"},
     {false, "architectures", "3", FL_ERR_UNSUPPORTED, "architectures = 3"},
     {false, "quantization_config", "{\"bits\":4}", FL_ERR_UNSUPPORTED, "quantization_config"},

@@ -1,5 +1,6 @@
 /* Training against PyTorch in float64 (tools/oracle/train.py): first gradients of every parameter, then loss and
- * gradient norm of every step of AdamW with warm-up, decay and clipping, for a llama, a gpt2 and a real checkpoint.
+ * gradient norm of every step of AdamW with warm-up, decay and clipping, for a llama, a gpt2, a real checkpoint, and
+ * families with norms of queries and keys, fused products and parallel blocks.
  *
  * Bounds: PyTorch's own float32 run is recorded as 1e-6 off in the loss and 3e-7 in gradients. Ours sums in another
  * order, so ten times that is allowed: 1e-5 of the loss and of the norm, 1e-5 of the largest gradient of a parameter.
@@ -117,6 +118,27 @@ static void test_gpt2(void **state)
     check_run("gpt2", FL_TEST_DATA "/tiny/gpt2", true);
 }
 
+/* Norms of queries and keys by head. */
+static void test_qwen3(void **state)
+{
+    (void)state;
+    check_run("qwen3", FL_TEST_DATA "/tiny/qwen3", true);
+}
+
+/* q, k, v and gate, up as row ranges of fused matrices; a partial rotation. */
+static void test_phi3(void **state)
+{
+    (void)state;
+    check_run("phi3", FL_TEST_DATA "/tiny/phi3", true);
+}
+
+/* q, k, v of a head side by side; attention and feed-forward in parallel. */
+static void test_gpt_neox(void **state)
+{
+    (void)state;
+    check_run("gpt_neox", FL_TEST_DATA "/tiny/gpt_neox", true);
+}
+
 static void test_stories(void **state)
 {
     (void)state;
@@ -125,7 +147,8 @@ static void test_stories(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_llama), cmocka_unit_test(test_gpt2),
-                                       cmocka_unit_test(test_stories)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_llama),    cmocka_unit_test(test_gpt2),
+                                       cmocka_unit_test(test_qwen3),    cmocka_unit_test(test_phi3),
+                                       cmocka_unit_test(test_gpt_neox), cmocka_unit_test(test_stories)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
