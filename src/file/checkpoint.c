@@ -6,14 +6,16 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/map.h"
+#include "file/gguf_model.h"
 #include "file/hf.h"
 #include "file/llama2c.h"
 
 struct fl_checkpoint {
     fl_format format;
     char *path, *folder, *tokenizer;
-    fl_hf hf; /* one of the two is filled in */
+    fl_hf hf; /* one of the three is filled in */
     fl_llama2c llama2c;
+    fl_gguf_model gguf;
     fl_map map; /* what llama2c points into */
     const fl_config *config;
     const fl_file_tensor *tensor;
@@ -43,6 +45,16 @@ static fl_status open_llama2c(fl_checkpoint *c)
     return FL_OK;
 }
 
+static fl_status open_gguf(fl_checkpoint *c)
+{
+    FL_TRY(fl_gguf_model_open(&c->gguf, c->path));
+    c->format = FL_FORMAT_GGUF;
+    c->config = &c->gguf.config;
+    c->tensor = c->gguf.tensor;
+    c->count = c->gguf.count;
+    return FL_OK;
+}
+
 static bool begins_with(const fl_map *m, const char *text, size_t length)
 {
     return m->size >= length && !memcmp(m->data, text, length);
@@ -62,9 +74,10 @@ static fl_status open_file(fl_checkpoint *c)
         fl_map_close(&c->map);
         return open_hf(c, slash ? slash + 1 : c->path);
     }
-    if (begins_with(&c->map, "GGUF", 4))
-        return fl_fail(FL_ERR_UNSUPPORTED, "%s: is a GGUF file, which is not read; use the model's safetensors",
-                       c->path);
+    if (begins_with(&c->map, "GGUF", 4)) {
+        fl_map_close(&c->map);
+        return open_gguf(c);
+    }
     /* The marks of a zip archive and of PyTorch's older format. */
     if (begins_with(&c->map, "PK\3\4", 4) || begins_with(&c->map, "\x80\x02\x8a\x0a", 4))
         return fl_fail(FL_ERR_UNSUPPORTED, "%s: is a Python pickle, which is not read; convert it to safetensors",
@@ -105,7 +118,8 @@ static fl_status find_llama2c_tokenizer(const char *folder, char **out)
 static fl_status find_tokenizer(fl_checkpoint *c)
 {
     static const char *const names[] = {"tokenizer.json", "tokenizer.model"};
-    for (size_t i = 0; c->format == FL_FORMAT_HF && i < sizeof names / sizeof *names; i++) {
+    if (c->format == FL_FORMAT_GGUF && fl_gguf_find(fl_checkpoint_gguf(c), "tokenizer.ggml.tokens")) return FL_OK;
+    for (size_t i = 0; c->format != FL_FORMAT_LLAMA2C && i < sizeof names / sizeof *names; i++) {
         char *path = fl_path_join(c->folder, names[i]);
         if (!path) return fl_fail(FL_ERR_MEMORY, "%s: no memory for a path", c->folder);
         if (fl_file_exists(path)) {
@@ -155,6 +169,7 @@ void fl_checkpoint_close(fl_checkpoint *c)
     fl_free(c->index);
     fl_hf_close(&c->hf);
     fl_llama2c_close(&c->llama2c);
+    fl_gguf_model_close(&c->gguf);
     fl_map_close(&c->map);
     fl_free(c->tokenizer);
     fl_free(c->folder);
@@ -191,6 +206,11 @@ const fl_file_tensor *fl_checkpoint_find(const fl_checkpoint *c, const char *nam
 const char *fl_checkpoint_tokenizer(const fl_checkpoint *c)
 {
     return c->tokenizer;
+}
+
+const fl_gguf *fl_checkpoint_gguf(const fl_checkpoint *c)
+{
+    return c->format == FL_FORMAT_GGUF ? fl_gguf_model_keys(&c->gguf) : NULL;
 }
 
 const char *fl_checkpoint_path(const fl_checkpoint *c)

@@ -22,6 +22,7 @@ typedef struct fl_config {
     bool qk_norm;           /* queries and keys are normed by head */
     bool parallel_residual; /* attention and feed-forward read the same input (gpt_neox) */
     bool qkv_by_head;       /* fused q, k, v lie together for each head; else all q, then all k, then all v */
+    bool by_output;           /* gpt2: matrices are stored [outputs, inputs]; else [inputs, outputs] */
     bool mlp_bias;
     bool rotary;           /* else learned positions */
     bool rope_interleaved; /* pair i at (2i, 2i+1); else (i, i + dim/2) */

@@ -80,6 +80,11 @@ fl_status fl_rope_config_write(json_t *config, const fl_rope_spec *spec, int64_t
         if (s.dim > 2) s.base *= pow(s.factor, (double)s.dim / (s.dim - 2));
         s.kind = FL_ROPE_PLAIN;
     }
+    if (s.kind == FL_ROPE_DIVISORS) { /* longrope with the same divisors for every length */
+        s.kind = FL_ROPE_LONGROPE;
+        memcpy(s.long_factor, s.short_factor, sizeof s.long_factor);
+        if (!(s.attention_factor > 0)) s.attention_factor = 1;
+    }
     /* The key in which transformers looks for the window that dynamic scaling starts from. */
     int64_t window = s.kind == FL_ROPE_DYNAMIC ? s.original_window : s.window;
     const char *type = s.kind == FL_ROPE_PLAIN ? "default" : fl_rope_kind_name(s.kind);

@@ -1,4 +1,5 @@
-/* The gpt2 family: LayerNorm, learned positions, full attention, GELU; matrices stored [inputs, outputs]. */
+/* The gpt2 family: LayerNorm, learned positions, full attention, GELU; matrices stored [inputs, outputs]
+ * (Conv1D), or [outputs, inputs] as in GGUF files. */
 #include "base/alloc.h"
 #include "model/model.h"
 
@@ -42,6 +43,7 @@ static fl_status bind_layer(fl_model *m, gpt2_layer *l, int i)
 {
     const fl_config *c = &m->config;
     int64_t width = c->width, ffn = c->ffn;
+    fl_weight_use matrix = c->by_output ? FL_WEIGHT_MATRIX : FL_WEIGHT_MATRIX_T;
     l->index = i;
     l->attention = (fl_attention_shape){(int)c->heads, (int)c->kv_heads, (int)c->head_dim, 0};
     l->eps = c->norm_eps;
@@ -54,19 +56,19 @@ static fl_status bind_layer(fl_model *m, gpt2_layer *l, int i)
     } list[] = {
         {&l->norm1, FL_WEIGHT_VECTOR, 1, width, 0, 0, "ln_1.weight"},
         {&l->norm1_bias, FL_WEIGHT_VECTOR, 1, width, 0, 0, "ln_1.bias"},
-        {&l->wq, FL_WEIGHT_MATRIX_T, width, width, 0, 3 * width, "attn.c_attn.weight"},
-        {&l->wk, FL_WEIGHT_MATRIX_T, width, width, width, 3 * width, "attn.c_attn.weight"},
-        {&l->wv, FL_WEIGHT_MATRIX_T, width, width, 2 * width, 3 * width, "attn.c_attn.weight"},
+        {&l->wq, matrix, width, width, 0, 3 * width, "attn.c_attn.weight"},
+        {&l->wk, matrix, width, width, width, 3 * width, "attn.c_attn.weight"},
+        {&l->wv, matrix, width, width, 2 * width, 3 * width, "attn.c_attn.weight"},
         {&l->bq, FL_WEIGHT_VECTOR, 1, width, 0, 3 * width, "attn.c_attn.bias"},
         {&l->bk, FL_WEIGHT_VECTOR, 1, width, width, 3 * width, "attn.c_attn.bias"},
         {&l->bv, FL_WEIGHT_VECTOR, 1, width, 2 * width, 3 * width, "attn.c_attn.bias"},
-        {&l->wo, FL_WEIGHT_MATRIX_T, width, width, 0, 0, "attn.c_proj.weight"},
+        {&l->wo, matrix, width, width, 0, 0, "attn.c_proj.weight"},
         {&l->bo, FL_WEIGHT_VECTOR, 1, width, 0, 0, "attn.c_proj.bias"},
         {&l->norm2, FL_WEIGHT_VECTOR, 1, width, 0, 0, "ln_2.weight"},
         {&l->norm2_bias, FL_WEIGHT_VECTOR, 1, width, 0, 0, "ln_2.bias"},
-        {&l->up, FL_WEIGHT_MATRIX_T, ffn, width, 0, 0, "mlp.c_fc.weight"},
+        {&l->up, matrix, ffn, width, 0, 0, "mlp.c_fc.weight"},
         {&l->up_bias, FL_WEIGHT_VECTOR, 1, ffn, 0, 0, "mlp.c_fc.bias"},
-        {&l->down, FL_WEIGHT_MATRIX_T, width, ffn, 0, 0, "mlp.c_proj.weight"},
+        {&l->down, matrix, width, ffn, 0, 0, "mlp.c_proj.weight"},
         {&l->down_bias, FL_WEIGHT_VECTOR, 1, width, 0, 0, "mlp.c_proj.bias"},
     };
     for (size_t j = 0; j < sizeof list / sizeof *list; j++)

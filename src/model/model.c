@@ -115,7 +115,7 @@ fl_status fl_model_get_info(const fl_model *m, fl_model_info *info)
 {
     if (!m || !info || info->size != sizeof *info)
         return fl_fail(FL_ERR_ARGUMENT, "fl_model_info.size is not %zu", sizeof(fl_model_info));
-    static const char *const formats[] = {[FL_FORMAT_HF] = "Hugging Face", [FL_FORMAT_LLAMA2C] = "llama2.c"};
+    static const char *const formats[] = {[FL_FORMAT_HF] = "Hugging Face", [FL_FORMAT_LLAMA2C] = "llama2.c", [FL_FORMAT_GGUF] = "GGUF"};
     const fl_config *c = &m->config;
     double freq[FL_ROPE_MAX_PAIRS] = {0}, magnitude = 1;
     if (c->rotary) FL_TRY(fl_rope_frequencies(&c->rope, fl_model_window(m), freq, &magnitude));

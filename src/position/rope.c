@@ -11,9 +11,9 @@
 #define DIVISOR_LEAST 1e-6
 
 static const char *const kind_names[FL_ROPE_KIND_COUNT] = {
-    [FL_ROPE_PLAIN] = "none",       [FL_ROPE_LINEAR] = "linear", [FL_ROPE_NTK] = "ntk",
-    [FL_ROPE_DYNAMIC] = "dynamic",  [FL_ROPE_YARN] = "yarn",     [FL_ROPE_LLAMA3] = "llama3",
-    [FL_ROPE_LONGROPE] = "longrope"};
+    [FL_ROPE_PLAIN] = "none",        [FL_ROPE_LINEAR] = "linear",    [FL_ROPE_NTK] = "ntk",
+    [FL_ROPE_DYNAMIC] = "dynamic",   [FL_ROPE_YARN] = "yarn",        [FL_ROPE_LLAMA3] = "llama3",
+    [FL_ROPE_LONGROPE] = "longrope", [FL_ROPE_DIVISORS] = "divisors"};
 
 void fl_rope_spec_init(fl_rope_spec *spec, double base, int dim, int64_t window)
 {
@@ -113,7 +113,7 @@ static fl_status check_divisors(const char *key, const double *divisor, int pair
     return FL_OK;
 }
 
-static fl_status check_longrope(const fl_rope_spec *spec)
+static fl_status check_factors(const fl_rope_spec *spec)
 {
     int pairs = spec->dim / 2;
     if (spec->factors != pairs)
@@ -121,6 +121,7 @@ static fl_status check_longrope(const fl_rope_spec *spec)
                        "short_factor and long_factor have %d entries: a head that rotates %d components needs %d",
                        spec->factors, spec->dim, pairs);
     FL_TRY(check_divisors("short_factor", spec->short_factor, pairs));
+    if (spec->kind == FL_ROPE_DIVISORS) return FL_OK;
     FL_TRY(check_divisors("long_factor", spec->long_factor, pairs));
     if (spec->original_window < 2)
         return fl_fail(FL_ERR_ARGUMENT, "original_max_position_embeddings = %lld: longrope needs at least 2",
@@ -160,7 +161,8 @@ fl_status fl_rope_spec_check(const fl_rope_spec *spec)
     case FL_ROPE_LLAMA3:
         return check_llama3(spec);
     case FL_ROPE_LONGROPE:
-        return check_longrope(spec);
+    case FL_ROPE_DIVISORS:
+        return check_factors(spec);
     default:
         return FL_OK;
     }
@@ -241,10 +243,15 @@ fl_status fl_rope_frequencies(const fl_rope_spec *spec, int64_t length, double *
         m = fl_law_longrope_magnitude(spec->factor, (double)spec->original_window);
         break;
     }
+    case FL_ROPE_DIVISORS:
+        for (int i = 0; i < spec->dim / 2; i++)
+            freq[i] /= spec->short_factor[i];
+        break;
     default:
         break;
     }
-    bool scales_magnitude = spec->kind == FL_ROPE_YARN || spec->kind == FL_ROPE_LONGROPE;
+    bool scales_magnitude =
+        spec->kind == FL_ROPE_YARN || spec->kind == FL_ROPE_LONGROPE || spec->kind == FL_ROPE_DIVISORS;
     *magnitude = scales_magnitude && spec->attention_factor > 0 ? spec->attention_factor : m;
     return FL_OK;
 }
@@ -257,7 +264,7 @@ bool fl_rope_depends_on_length(const fl_rope_spec *spec)
 int64_t fl_rope_scaled_window(const fl_rope_spec *spec)
 {
     bool claimed = spec->kind == FL_ROPE_LLAMA3 && spec->window > spec->original_window;
-    if (spec->kind == FL_ROPE_PLAIN || claimed) return spec->window;
+    if (spec->kind == FL_ROPE_PLAIN || spec->kind == FL_ROPE_DIVISORS || claimed) return spec->window;
     return llround(spec->factor * (double)spec->original_window);
 }
 

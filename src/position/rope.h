@@ -13,6 +13,7 @@ typedef enum fl_rope_kind {
     FL_ROPE_YARN,     /* the ramp of the published code, in the pair index */
     FL_ROPE_LLAMA3,
     FL_ROPE_LONGROPE, /* given divisors: short ones up to the original window, long ones beyond */
+    FL_ROPE_DIVISORS, /* given divisors (short_factor) for every length, and attention_factor or 1 */
     FL_ROPE_KIND_COUNT
 } fl_rope_kind;
 
@@ -32,14 +33,14 @@ typedef struct fl_rope_spec {
     double mscale, mscale_all_dim;                /* yarn, DeepSeek form; 0 = absent */
     bool truncate;                                /* yarn: floor and ceil the ramp ends (default true) */
     double low_freq_factor, high_freq_factor;     /* llama3 */
-    int factors;                                  /* longrope: entries used below, dim/2 */
+    int factors;                                  /* longrope, divisors: entries used below, dim/2 */
     double short_factor[FL_ROPE_MAX_PAIRS], long_factor[FL_ROPE_MAX_PAIRS];
 } fl_rope_spec;
 
 /* A plain spec with every default filled in. */
 void fl_rope_spec_init(fl_rope_spec *spec, double base, int dim, int64_t window);
 
-/* "none", "linear", "ntk", "dynamic", "yarn", "llama3", "longrope" */
+/* "none", "linear", "ntk", "dynamic", "yarn", "llama3", "longrope", "divisors" */
 const char *fl_rope_kind_name(fl_rope_kind kind);
 fl_status fl_rope_kind_parse(fl_rope_kind *out, const char *name); /* "default", "su", "pi" are known too */
 

@@ -127,7 +127,8 @@ static void test_against_transformers(void **state)
     fclose(file);
     assert_true(cases >= 40);
     for (int k = 0; k < FL_ROPE_KIND_COUNT; k++)
-        assert_true(kinds[k] > 0 || k == FL_ROPE_NTK); /* Transformers has no static NTK: see the worked values */
+        /* Transformers has no static NTK and no divisors for all lengths: see the worked values. */
+        assert_true(kinds[k] > 0 || k == FL_ROPE_NTK || k == FL_ROPE_DIVISORS);
 }
 
 /* ---- worked values ---- */
@@ -236,6 +237,30 @@ static void test_windows(void **state)
     s = spec_of(FL_ROPE_LLAMA3, 5e5, 128, 8192, 8);
     s.window = 131072;
     assert_int_equal(fl_rope_scaled_window(&s), 131072);
+}
+
+/* As longrope's, but for every length, with a magnitude of 1 unless another is given. */
+static void test_divisors(void **state)
+{
+    (void)state;
+    fl_rope_spec s;
+    fl_rope_spec_init(&s, 1e4, 8, 4096);
+    s.kind = FL_ROPE_DIVISORS;
+    s.factors = 4;
+    for (int i = 0; i < 4; i++)
+        s.short_factor[i] = 1 + i; /* long_factor stays 0: it is not looked at */
+    double freq[4], magnitude;
+    for (int64_t length = 1; length < 100000; length *= 100) {
+        assert_int_equal(fl_rope_frequencies(&s, length, freq, &magnitude), FL_OK);
+        for (int i = 0; i < 4; i++)
+            near_relative(freq[i], pow(10, -i) / (1 + i), 1e-15);
+        assert_true(magnitude == 1);
+    }
+    s.attention_factor = 1.25;
+    assert_int_equal(fl_rope_frequencies(&s, 1, freq, &magnitude), FL_OK);
+    assert_true(magnitude == 1.25);
+    assert_false(fl_rope_depends_on_length(&s));
+    assert_int_equal(fl_rope_scaled_window(&s), 4096);
 }
 
 static void test_names(void **state)
@@ -451,6 +476,7 @@ int main(void)
         cmocka_unit_test(test_worked_values),
         cmocka_unit_test(test_lengths),
         cmocka_unit_test(test_windows),
+        cmocka_unit_test(test_divisors),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_accepted_is_finite),

@@ -1,0 +1,16 @@
+/* Little-endian integers of GGUF files at any address. */
+#ifndef FL_FILE_GGUF_BYTES_H
+#define FL_FILE_GGUF_BYTES_H
+
+#include <stdint.h>
+
+/* bytes: 1 to 8 */
+static inline uint64_t fl_le(const uint8_t *p, int bytes)
+{
+    uint64_t value = 0;
+    for (int i = bytes - 1; i >= 0; i--)
+        value = value << 8 | p[i];
+    return value;
+}
+
+#endif
