@@ -20,13 +20,14 @@ const fl_arch *fl_arch_find(const char *family)
 /* Tensors that files carry and no computation needs: constant masks, frequency tables, a copy of a tied head. */
 static bool ignorable(const fl_model *m, const char *name)
 {
-    static const char *const suffix[] = {".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias"};
+    static const char *const suffix[] = {".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias", ".attention.bias",
+                                         ".attention.masked_bias"};
     size_t length = strlen(name);
     for (size_t i = 0; i < sizeof suffix / sizeof *suffix; i++) {
         size_t n = strlen(suffix[i]);
         if (length >= n && !strcmp(name + length - n, suffix[i])) return true;
     }
-    return m->config.tied_head && !strcmp(name, "lm_head.weight");
+    return m->config.tied_head && (!strcmp(name, "lm_head.weight") || !strcmp(name, "embed_out.weight"));
 }
 
 /* A tensor nobody reads means that the file is not what its config says: dropping it would give wrong results. */
