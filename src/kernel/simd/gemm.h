@@ -23,7 +23,11 @@
 #define BYTES_AHEAD 4096 /* how far row_panels reads ahead: the hardware follows several streams well, but not one */
 
 #define INLINE static inline __attribute__((always_inline))
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
 #define UNROLL _Pragma("GCC unroll 32")
+#endif
 
 INLINE fl_vec load_f16(const uint16_t *p)
 {
