@@ -153,7 +153,7 @@ static int64_t unit_row(const attend_job *job, const unit *u, int r, int *head)
 }
 
 /* Ask for the unit's part of q, or of out to be written. */
-static void unit_prefetch(const attend_job *job, const unit *u, const fl_tensor *t, const int to_write)
+static void unit_prefetch(const attend_job *job, const unit *u, const fl_tensor *t, bool to_write)
 {
     int64_t first = u->first / job->group, last = (u->first + u->rows - 1) / job->group;
     ptrdiff_t column = (ptrdiff_t)u->kv_head * job->group * job->head_dim;
@@ -171,7 +171,7 @@ static void unit_gather(const attend_job *job, unit *u, int thread)
     u->weight = u->lanes + lanes;
     u->block = part_at(u->weight + weight, FL_ATTEND_ROWS);
     u->total = part_at(u->weight + weight + rest, FL_ATTEND_ROWS);
-    unit_prefetch(job, u, job->args->q, 0);
+    unit_prefetch(job, u, job->args->q, false);
     float scale = (float)(job->args->scale * FL_LOG2_E);
     for (int r = 0; r < u->rows; r++) {
         int head;
@@ -221,7 +221,7 @@ static void unit_close(const attend_job *job, const unit *u, const part *total)
 {
     const fl_attend_args *args = job->args;
     int d = job->head_dim;
-    unit_prefetch(job, u, args->out, 1);
+    unit_prefetch(job, u, args->out, true);
     for (int r = 0; r < u->rows; r++) {
         int head;
         int64_t row = unit_row(job, u, r, &head);

@@ -24,11 +24,16 @@ static inline void fl_scale_row(const float *restrict from, float factor, float 
 
 /* One head's rows lie far apart, where no hardware looks ahead: asked for together, they come together. */
 static inline void fl_prefetch_rows(const fl_tensor *t, int64_t first_row, int64_t rows, ptrdiff_t column, int n,
-                                    const int to_write)
+                                    bool to_write)
 {
-    for (int64_t r = first_row; r < first_row + rows; r++)
+    for (int64_t r = first_row; r < first_row + rows; r++) {
+        const float *row = fl_row(t, r) + column;
         for (int i = 0; i < n; i += FL_LINE_FLOATS)
-            __builtin_prefetch(fl_row(t, r) + column + i, to_write);
+            if (to_write)
+                __builtin_prefetch(row + i, 1);
+            else
+                __builtin_prefetch(row + i, 0);
+    }
 }
 
 #endif

@@ -171,9 +171,9 @@ static void chunk_block(const backward_job *job, const chunk *c, const row_block
     ptrdiff_t column = (ptrdiff_t)head * d;
     float lse[FL_ATTEND_ROWS], mean[FL_ATTEND_ROWS], scale = (float)(forward->scale * FL_LOG2_E);
     int64_t first_row = c->seq->first_row + b->first;
-    fl_prefetch_rows(forward->q, first_row, b->rows, column, d, 0);
-    fl_prefetch_rows(job->args->dout, first_row, b->rows, column, d, 0);
-    fl_prefetch_rows(forward->out, first_row, b->rows, column, d, 0);
+    fl_prefetch_rows(forward->q, first_row, b->rows, column, d, false);
+    fl_prefetch_rows(job->args->dout, first_row, b->rows, column, d, false);
+    fl_prefetch_rows(forward->out, first_row, b->rows, column, d, false);
     for (int r = 0; r < b->rows; r++) {
         int64_t row = first_row + r;
         const float *q = fl_row(forward->q, row) + column, *dout = fl_row(job->args->dout, row) + column;
