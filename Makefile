@@ -23,7 +23,7 @@ debug: ## build-debug/, for a debugger
 
 asan: packages ## tests under the address and undefined-behaviour sanitizers
 	@$(call build,asan)
-	@tests/run build-asan
+	@FL_TEST_TIMEOUT=900 tests/run build-asan
 
 tsan: packages ## tests under the thread sanitizer
 	@$(call build,tsan)
