@@ -26,6 +26,11 @@ void fl_head(fl_run *r, fl_tensor *x, const fl_weight *w, const fl_weight *bias,
                     (long long)w->stored.rows, (long long)w->stored.cols, (long long)x->cols);
         return;
     }
+    if (w->stored.rows > FL_HEAD_MOST_VOCABULARY) {
+        fl_run_fail(r, FL_ERR_UNSUPPORTED, "%s has %lld rows; the head takes vocabularies up to %lld", w->name,
+                    (long long)w->stored.rows, (long long)FL_HEAD_MOST_VOCABULARY);
+        return;
+    }
     for (int64_t i = 0; i < spec->n; i++) {
         int64_t row = spec->row ? spec->row[i] : i;
         int32_t target = spec->target ? spec->target[i] : -1;

@@ -220,6 +220,37 @@ static void test_types_equal_their_converted_values(void **state)
 }
 
 /* Tensors in a file may start at any byte. */
+/* Weights in blocks, used as stored: blocks of k must begin where the type's blocks do. */
+static void test_stored_blocks(void **state)
+{
+    (void)state;
+    enum { ROWS = 40, OUT = 70, IN = 2816 };
+    float *x_data = numbers(ROWS * IN), *w_data = malloc(sizeof(float) * OUT * IN);
+    float *found = malloc(sizeof(float) * ROWS * OUT), *expected = malloc(sizeof(float) * ROWS * OUT);
+    for (int type = 0; type < FL_DTYPE_COUNT; type++) {
+        const fl_dtype_info *info = fl_dtype_get((fl_dtype)type);
+        size_t bytes;
+        if (info->block == 1) continue;
+        assert_true(fl_dtype_bytes((fl_dtype)type, (size_t)OUT * IN, &bytes));
+        unsigned char *blocks = malloc(bytes);
+        for (size_t i = 0; i < bytes; i++)
+            blocks[i] = (unsigned char)(fl_rng_next(&rng) & 0x3f); /* finite scales */
+        fl_to_f32((fl_dtype)type, blocks, w_data, (int64_t)OUT * IN);
+        fl_operand stored = {.stored = {(fl_dtype)type, OUT, IN, IN, 1, blocks}};
+        fl_operand plain = {.stored = {FL_F32, OUT, IN, IN, 1, w_data}};
+        for (int v = 0; v < devices; v++)
+            for (int rows = 1; rows <= ROWS; rows += 13) {
+                fl_tensor x = tensor(x_data, rows, IN, IN), y = tensor(found, rows, OUT, OUT);
+                device[v]->table->linear(device[v], &stored, NULL, &x, &y, false);
+                y.data = expected;
+                device[v]->table->linear(device[v], &plain, NULL, &x, &y, false);
+                assert_memory_equal(found, expected, (size_t)(rows * OUT) * sizeof *found);
+            }
+        free(blocks);
+    }
+    free(x_data), free(w_data), free(found), free(expected);
+}
+
 static void test_unaligned_weights(void **state)
 {
     (void)state;
@@ -422,6 +453,7 @@ int main(void)
         cmocka_unit_test(test_linear_against_double),
         cmocka_unit_test(test_bits_do_not_depend_on_the_rows),
         cmocka_unit_test(test_types_equal_their_converted_values),
+        cmocka_unit_test(test_stored_blocks),
         cmocka_unit_test(test_unaligned_weights),
         cmocka_unit_test(test_matmul_against_double),
         cmocka_unit_test(test_matmul_in_chunks),

@@ -14,6 +14,7 @@
 
 #include "base/size.h"
 #include "device/cpu/product.h"
+#include "device/cpu/quant_product.h"
 #include "kernel/kernel.h"
 
 #define PANEL FL_GEMM_PANEL
@@ -207,6 +208,13 @@ static void multiply_rows(void *context, int64_t task, int thread)
 
 /* ---- cutting -------------------------------------------------------------------------------------------------- */
 
+/* Values of k in one block: what suits the caches, in whole blocks of b's type. */
+static int64_t k_block(const fl_gemm_kernels *kernels, const fl_product *p)
+{
+    int64_t block = p->b.packed ? 1 : fl_dtype_get(p->b.stored.type)->block;
+    return fl_max64(block, kernels->kc / block * block);
+}
+
 /* A product whose b is packed, or has few rows in a. */
 static void run(fl_device *d, const fl_product *p)
 {
@@ -222,8 +230,9 @@ static void run(fl_device *d, const fl_product *p)
         fl_pool_run(d->pool, j.col_blocks, multiply_rows, &j);
         return;
     }
-    int64_t k_blocks = fl_max64(1, ceil_div(p->k, kernels->kc));
-    j.kc = fl_min64(kernels->kc, fl_round_up(ceil_div(p->k, k_blocks), 32));
+    int64_t kc = k_block(kernels, p), k_blocks = fl_max64(1, ceil_div(p->k, kc));
+    int64_t step = p->b.packed ? 32 : fl_max64(32, fl_dtype_get(p->b.stored.type)->block);
+    j.kc = fl_min64(kc, fl_round_up(ceil_div(p->k, k_blocks), step));
     j.row_blocks = ceil_div(p->m, kernels->mc);
     j.col_blocks = ceil_div(j.panels, MOST_PANELS);
     /* More tasks: first by fewer rows, which costs least, since each block of columns packs all of a. */
@@ -239,15 +248,20 @@ void fl_cpu_product(fl_device *d, const fl_product *p)
 {
     const fl_gemm_kernels *kernels = d->kernels->gemm;
     if (p->m < 1 || p->n < 1) return;
+    if (p->b.packed && p->b.packed->quantised) {
+        fl_cpu_quant_product(d, p);
+        return;
+    }
     if (p->b.packed || p->m <= FEW_TILES * kernels->mr) {
         run(d, p);
         return;
     }
+    int64_t kc = k_block(kernels, p);
     float *chunk = fl_cpu_shared_scratch(d, 0, CHUNK_BYTES);
     int64_t room = CHUNK_BYTES / (int64_t)(PANEL * sizeof *chunk); /* panels times values of k */
-    int64_t most_panels = fl_max64(1, room / fl_max64(1, fl_min64(p->k, kernels->kc)));
+    int64_t most_panels = fl_max64(1, room / fl_max64(1, fl_min64(p->k, kc)));
     int64_t n_step = fl_min64(ceil_div(p->n, PANEL), most_panels) * PANEL;
-    int64_t k_step = fl_max64(kernels->kc, room / (n_step / PANEL) / kernels->kc * kernels->kc);
+    int64_t k_step = fl_max64(kc, room / (n_step / PANEL) / kc * kc);
     for (int64_t n0 = 0; n0 < p->n; n0 += n_step) {
         int64_t k0 = 0;
         do {
