@@ -29,6 +29,9 @@ void fl_export_close(fl_export *e)
     *e = (fl_export){0};
 }
 
+const fl_layout fl_layout_hf = {FL_ROWS_HALF_SPLIT, true, false};
+const fl_layout fl_layout_llama2c = {FL_ROWS_INTERLEAVED, true, false};
+
 /* Heads of a tensor whose rows are rotated, 0 for any other. */
 static int64_t rotated_heads(const fl_config *c, const char *name)
 {
@@ -38,9 +41,23 @@ static int64_t rotated_heads(const fl_config *c, const char *name)
     return 0;
 }
 
-fl_export_item fl_export_find(const fl_export *e, const char *name, fl_row_order order)
+/* What must be done to a tensor of a model with config c. */
+static fl_move find_move(const fl_config *c, const fl_file_tensor *t, fl_layout layout)
 {
-    fl_export_item item = {.order = order};
+    bool interleaved = layout.order == FL_ROWS_INTERLEAVED;
+    if (c->rope_interleaved != interleaved && rotated_heads(c, t->name)) return FL_MOVE_ROTATED;
+    if (!strcmp(c->family, "gpt_neox") && c->qkv_by_head != layout.qkv_by_head &&
+        strstr(t->name, ".attention.query_key_value."))
+        return FL_MOVE_QKV;
+    bool conv1d = strstr(t->name, ".c_attn.") || strstr(t->name, ".c_proj.") || strstr(t->name, ".c_fc.");
+    if (!strcmp(c->family, "gpt2") && c->by_output != layout.by_output && t->rank == 2 && conv1d)
+        return FL_MOVE_TRANSPOSE;
+    return FL_MOVE_NONE;
+}
+
+fl_export_item fl_export_find(const fl_export *e, const char *name, fl_layout layout)
+{
+    fl_export_item item = {.layout = layout};
     const fl_config *c = e->config;
     int64_t i = fl_file_tensor_find(e->tensor, e->index, e->count, name);
     if (i >= 0) {
@@ -49,9 +66,18 @@ fl_export_item fl_export_find(const fl_export *e, const char *name, fl_row_order
         item.tensor = fl_checkpoint_find(e->source, name);
         c = fl_checkpoint_config(e->source);
     }
-    bool interleaved = order == FL_ROWS_INTERLEAVED;
-    item.permuted = item.tensor && c->rope_interleaved != interleaved && rotated_heads(c, name);
+    if (item.tensor) item.move = find_move(c, item.tensor, layout);
     return item;
+}
+
+fl_file_tensor fl_export_shape(const fl_export_item *item)
+{
+    fl_file_tensor t = *item->tensor;
+    if (item->move == FL_MOVE_TRANSPOSE) {
+        t.dim[0] = item->tensor->dim[1];
+        t.dim[1] = item->tensor->dim[0];
+    }
+    return t;
 }
 
 /* n values from value `first` on, converted through fp32 unless the type stays. */
@@ -67,23 +93,38 @@ static void convert(const fl_file_tensor *t, size_t first, size_t n, fl_dtype ty
     fl_from_f32(type, between, to, (int64_t)n);
 }
 
-static fl_status write_permuted(const fl_export *e, const fl_export_item *item, fl_dtype type, fl_writer *w)
+/* Heads whose rows change places, and rows of each, which the tensor must have. */
+static int64_t moved_rows(const fl_config *c, const fl_export_item *item)
+{
+    int64_t heads = item->move == FL_MOVE_QKV ? 3 * c->heads : rotated_heads(c, item->tensor->name);
+    return heads * c->head_dim;
+}
+
+/* The row of the tensor that belongs into row r of what is written. */
+static int64_t source_row(const fl_config *c, const fl_export_item *item, int64_t r)
+{
+    if (item->move == FL_MOVE_ROTATED) return fl_permuted_row(r, c->head_dim, c->rope.dim, item->layout.order);
+    int64_t outer = item->layout.qkv_by_head ? 3 : c->heads; /* counts of what the written rows have inside */
+    int64_t inner = item->layout.qkv_by_head ? c->heads : 3, block = r / c->head_dim;
+    return (block % outer * inner + block / outer) * c->head_dim + r % c->head_dim;
+}
+
+static fl_status write_moved(const fl_export *e, const fl_export_item *item, fl_dtype type, fl_writer *w)
 {
     const fl_file_tensor *t = item->tensor;
-    int64_t rows = t->rank ? t->dim[0] : 0, head_dim = e->config->head_dim;
+    int64_t rows = t->rank ? t->dim[0] : 0;
     size_t columns;
-    if (rows != rotated_heads(e->config, t->name) * head_dim || !fl_size_product(t->dim + 1, t->rank - 1, &columns) ||
+    if (rows != moved_rows(e->config, item) || !fl_size_product(t->dim + 1, t->rank - 1, &columns) ||
         columns % (size_t)fl_dtype_get(t->type)->block)
         return fl_fail(FL_ERR_SHAPE, "tensor %.200s: %lld rows: the config has heads and head_dim for %lld", t->name,
-                       (long long)rows, (long long)(rotated_heads(e->config, t->name) * head_dim));
+                       (long long)rows, (long long)moved_rows(e->config, item));
     size_t row_bytes;
     if (!fl_dtype_bytes(type, columns, &row_bytes)) return fl_file_tensor_bytes(t, &row_bytes);
     float *between = fl_calloc(columns, sizeof *between);
     void *row = fl_calloc(row_bytes, 1);
     fl_status status = between && row ? FL_OK : FL_ERR_MEMORY;
     for (int64_t r = 0; status == FL_OK && r < rows; r++) {
-        int64_t from = fl_permuted_row(r, head_dim, e->config->rope.dim, item->order);
-        convert(t, (size_t)from * columns, columns, type, between, row);
+        convert(t, (size_t)source_row(e->config, item, r) * columns, columns, type, between, row);
         fl_writer_write(w, row, row_bytes);
         status = w->status;
     }
@@ -92,11 +133,36 @@ static fl_status write_permuted(const fl_export *e, const fl_export_item *item, 
     return status;
 }
 
+static fl_status write_transposed(const fl_export_item *item, fl_dtype type, fl_writer *w)
+{
+    const fl_file_tensor *t = item->tensor;
+    size_t values, row_bytes;
+    FL_TRY(fl_file_tensor_values(t, &values));
+    int64_t rows = t->dim[1], columns = t->dim[0]; /* of what is written */
+    if (!fl_dtype_bytes(type, (size_t)columns, &row_bytes)) return fl_file_tensor_bytes(t, &row_bytes);
+    float *all = fl_calloc(values, sizeof *all), *between = fl_calloc((size_t)columns, sizeof *between);
+    void *row = fl_calloc(row_bytes, 1);
+    fl_status status = all && between && row ? FL_OK : FL_ERR_MEMORY;
+    if (status == FL_OK) fl_to_f32(t->type, t->data, all, (int64_t)values);
+    for (int64_t r = 0; status == FL_OK && r < rows; r++) {
+        for (int64_t i = 0; i < columns; i++)
+            between[i] = all[i * rows + r];
+        fl_from_f32(type, between, row, columns);
+        fl_writer_write(w, row, row_bytes);
+        status = w->status;
+    }
+    fl_free(row);
+    fl_free(between);
+    fl_free(all);
+    return status;
+}
+
 fl_status fl_export_values(const fl_export *e, const fl_export_item *item, fl_dtype type, fl_writer *w)
 {
     const fl_file_tensor *t = item->tensor;
     if (!fl_dtype_get(t->type)->real) type = t->type;
-    if (item->permuted) return write_permuted(e, item, type, w);
+    if (item->move == FL_MOVE_TRANSPOSE) return write_transposed(item, type, w);
+    if (item->move != FL_MOVE_NONE) return write_moved(e, item, type, w);
     size_t values, bytes;
     FL_TRY(fl_file_tensor_values(t, &values));
     FL_TRY(fl_file_tensor_bytes(t, &bytes));

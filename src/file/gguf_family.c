@@ -100,13 +100,13 @@ static const fl_gguf_entry gpt2_layer[] = {
 
 /* llama.cpp's converter writes mistral models as llama: the same computation but for the sliding window. */
 static const fl_gguf_family families[] = {
-    {"llama", "llama", "model.layers.", decoder_outer, decoder_layer, "lm_head.weight", true, true, false},
-    {"llama", "mistral", "model.layers.", decoder_outer, decoder_layer, "lm_head.weight", true, true, false},
-    {"qwen2", "qwen2", "model.layers.", decoder_outer, decoder_layer, "lm_head.weight", true, false, true},
-    {"qwen3", "qwen3", "model.layers.", decoder_outer, qwen3_layer, "lm_head.weight", true, false, true},
-    {"phi3", "phi3", "model.layers.", decoder_outer, phi3_layer, "lm_head.weight", true, false, true},
-    {"gptneox", "gpt_neox", "gpt_neox.layers.", gptneox_outer, gptneox_layer, "embed_out.weight", false, false, true},
-    {"gpt2", "gpt2", "transformer.h.", gpt2_outer, gpt2_layer, "lm_head.weight", false, false, false},
+    {"llama", "llama", "model.layers.", decoder_outer, decoder_layer, true, true, false},
+    {"llama", "mistral", "model.layers.", decoder_outer, decoder_layer, true, true, false},
+    {"qwen2", "qwen2", "model.layers.", decoder_outer, decoder_layer, true, false, true},
+    {"qwen3", "qwen3", "model.layers.", decoder_outer, qwen3_layer, true, false, true},
+    {"phi3", "phi3", "model.layers.", decoder_outer, phi3_layer, true, false, true},
+    {"gptneox", "gpt_neox", "gpt_neox.layers.", gptneox_outer, gptneox_layer, false, false, true},
+    {"gpt2", "gpt2", "transformer.h.", gpt2_outer, gpt2_layer, false, false, false},
 };
 
 #define COUNT (sizeof families / sizeof *families)

@@ -13,10 +13,9 @@ typedef struct fl_gguf_family {
     const char *family; /* fl_config.family */
     const char *layer_prefix;
     const fl_gguf_entry *outer, *layer; /* ended by an empty entry */
-    const char *head;                  /* the head's Hugging Face name; its GGUF name is output.weight everywhere */
-    bool rms_norm;                     /* which key holds the epsilon */
-    bool interleaved;                  /* rows of q and k lie as (2i, 2i + 1): ggml's NORM, else NEOX */
-    bool partial;                      /* part of a head may be rotated */
+    bool rms_norm;                      /* which key holds the epsilon */
+    bool interleaved;                   /* rows of q and k lie as (2i, 2i + 1): ggml's NORM, else NEOX */
+    bool partial;                       /* part of a head may be rotated */
 } fl_gguf_family;
 
 #define FL_GGUF_HEAD "output.weight"

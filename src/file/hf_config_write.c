@@ -127,8 +127,6 @@ static const char *gelu_name(const fl_config *c)
 static fl_status write_neox(json_t *root, const fl_config *c, bool *failed)
 {
     FL_TRY(check_family(c, c->attention_bias, c->attention_bias, true, false, false));
-    if (!c->qkv_by_head)
-        return fl_fail(FL_ERR_UNSUPPORTED, "config.json: family = gpt_neox: q, k and v of a head must lie together");
     set(root, "hidden_size", json_integer(c->width), failed);
     set(root, "intermediate_size", json_integer(c->ffn), failed);
     set(root, "num_hidden_layers", json_integer(c->layers), failed);

@@ -21,8 +21,10 @@ static bool ends_with(const char *name, const char *end)
 /* Tables that some files keep although they follow from the config, and a head that is the embedding. */
 static bool left_out(const fl_config *c, const char *name)
 {
-    return (c->tied_head && !strcmp(name, "lm_head.weight")) || ends_with(name, ".rotary_emb.inv_freq") ||
-           ends_with(name, ".attn.bias") || ends_with(name, ".attn.masked_bias");
+    bool head = !strcmp(name, "lm_head.weight") || !strcmp(name, "embed_out.weight");
+    return (c->tied_head && head) || ends_with(name, ".rotary_emb.inv_freq") || ends_with(name, ".attn.bias") ||
+           ends_with(name, ".attn.masked_bias") || ends_with(name, ".attention.bias") ||
+           ends_with(name, ".attention.masked_bias");
 }
 
 static fl_status write_items(const fl_export *e, const fl_export_item *item, const fl_file_tensor *written,
@@ -51,8 +53,8 @@ static fl_status write_weights(const fl_export *e, fl_dtype type, const char *pa
         const char *name = i < old ? fl_checkpoint_at(e->source, i)->name : e->tensor[i - old].name;
         if (left_out(e->config, name)) continue;
         if (i >= old && e->source && fl_checkpoint_find(e->source, name)) continue; /* written in its old place */
-        item[count] = fl_export_find(e, name, FL_ROWS_HALF_SPLIT);
-        written[count] = *item[count].tensor;
+        item[count] = fl_export_find(e, name, fl_layout_hf);
+        written[count] = fl_export_shape(&item[count]);
         if (fl_dtype_get(written[count].type)->real) written[count].type = type;
         count++;
     }

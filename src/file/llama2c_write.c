@@ -79,7 +79,7 @@ static fl_status write_part(fl_writer *w, const fl_export *e, fl_llama2c_part pa
     fl_file_tensor wanted;
     fl_llama2c_describe(part, layer, e->config, name, &wanted);
     if (part == FL_LLAMA2C_ROTARY_TABLES) return write_tables(w, e->config);
-    fl_export_item item = fl_export_find(e, name, FL_ROWS_INTERLEAVED);
+    fl_export_item item = fl_export_find(e, name, fl_layout_llama2c);
     if (!item.tensor) return fl_fail(FL_ERR_SHAPE, "tensor %s: is missing", name);
     bool same = item.tensor->rank == wanted.rank && fl_dtype_get(item.tensor->type)->real;
     for (int d = 0; same && d < wanted.rank; d++)

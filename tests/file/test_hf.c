@@ -401,7 +401,7 @@ static void test_other_formats(void **state)
         const char *bytes;
         fl_status status;
         const char *key;
-    } other[] = {{"GGUF\3", FL_ERR_UNSUPPORTED, "GGUF"},
+    } other[] = {{"GGUF\3", FL_ERR_FORMAT, "the version"},
                  {"\x80\x02\x8a\nl\xfc\x9c", FL_ERR_UNSUPPORTED, "pickle"},
                  {"", FL_ERR_FORMAT, "offset 0"},
                  {"hello", FL_ERR_FORMAT, "offset 0"},

@@ -1,14 +1,18 @@
 /* Models in GGUF files against Transformers in double precision with the same rounded weights: files written by the
- * gguf package in F16 and Q8_0, in the layouts of llama.cpp's converter, for every family.
+ * gguf package in F16 and Q8_0, in the layouts of llama.cpp's converter, for every family; and files written here,
+ * whose weights are those of the golden records of tests/data/golden/tiny.
  *
  * Bound: as tests/model/test_golden.c has it, and for the same reason: weights are exact, what is left is fp32. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/alloc.h"
+#include "file/gguf_write.h"
+#include "file/hf_write.h"
 #include "golden.h"
 #include "model/model.h"
 
@@ -18,16 +22,21 @@ static fl_engine *engine;
 
 static int open_engine(void **state)
 {
-    (void)state;
+    static char folder[128];
+    const char *root = getenv("TMPDIR");
+    snprintf(folder, sizeof folder, "%.90s/furlong-gguf-XXXXXX", root ? root : P_tmpdir);
+    *state = folder;
+    if (!mkdtemp(folder)) return 1;
     fl_engine_options options = FL_ENGINE_OPTIONS_INIT;
     return fl_engine_create(&engine, &options);
 }
 
 static int close_engine(void **state)
 {
-    (void)state;
+    char command[160];
     fl_engine_destroy(engine);
-    return 0;
+    snprintf(command, sizeof command, "rm -rf '%s'", (char *)*state);
+    return system(command);
 }
 
 static void must(fl_status s)
@@ -54,32 +63,31 @@ static void compare_row(const char *name, const double *expected, const float *f
     if (!(error < BOUND * largest)) fail_msg("%s, row %lld: relative error %g", name, row, error / largest);
 }
 
-/* The record beside a file: NAME.gguf, NAME.txt, NAME.f64.bin. */
-static void check_model(const char *name)
+/* record: "folder/NAME" of NAME.txt and NAME.f64.bin, below tests/data. */
+static void check_record(const char *record_name, const char *model_path)
 {
     char path[512];
-    snprintf(path, sizeof path, FL_TEST_DATA "/gguf/%s.txt", name);
+    snprintf(path, sizeof path, FL_TEST_DATA "/%s.txt", record_name);
     fl_buffer record = golden_file(path), ids = golden_file(FL_TEST_DATA "/golden/tiny/ids.i32.bin");
     long long rows = golden_integer(&record, "rows"), vocab = golden_integer(&record, "vocab");
     long long length[32], position[32];
     assert_in_range(rows, 1, 32);
     golden_integers(&record, "row_length", length, rows);
     golden_integers(&record, "row_position", position, rows);
-    snprintf(path, sizeof path, FL_TEST_DATA "/gguf/%s.f64.bin", name);
+    snprintf(path, sizeof path, FL_TEST_DATA "/%s.f64.bin", record_name);
     fl_buffer logits = golden_file(path);
     assert_int_equal(logits.size, (size_t)(rows * vocab) * sizeof(double));
 
-    snprintf(path, sizeof path, FL_TEST_DATA "/gguf/%s.gguf", name);
     fl_model_options options = FL_MODEL_OPTIONS_INIT;
     fl_model *model;
-    must(fl_model_open(&model, engine, path, &options));
+    must(fl_model_open(&model, engine, model_path, &options));
     assert_int_equal(model->config.vocab, vocab);
     fl_run *run;
     must(fl_run_create(&run, engine, 0, false));
     float *found = fl_calloc((size_t)vocab, sizeof *found);
     for (long long i = 0; i < rows; i++) {
         logits_of(model, run, (const int32_t *)(const void *)ids.data, length[i], position[i], found);
-        compare_row(name, (const double *)(const void *)logits.data + i * vocab, found, vocab, i);
+        compare_row(record_name, (const double *)(const void *)logits.data + i * vocab, found, vocab, i);
     }
     fl_free(found);
     fl_run_destroy(run);
@@ -94,14 +102,79 @@ static void test_families(void **state)
     (void)state;
     static const char *const names[] = {"llama", "llama_tied",    "mistral",  "qwen2",           "qwen3",
                                         "phi3",  "phi3_longrope", "gpt_neox", "gpt_neox_serial", "gpt2"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        check_model(names[i]);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char record[64], path[512];
+        snprintf(record, sizeof record, "gguf/%s", names[i]);
+        snprintf(path, sizeof path, FL_TEST_DATA "/%s.gguf", record);
+        check_record(record, path);
+    }
+}
+
+static void copy_file(const char *from, const char *folder, const char *name)
+{
+    fl_buffer b = golden_file(from);
+    char to[600];
+    snprintf(to, sizeof to, "%s/%s", folder, name);
+    FILE *f = fopen(to, "wb");
+    assert_non_null(f);
+    assert_int_equal(fwrite(b.data, 1, b.size, f), b.size);
+    assert_int_equal(fclose(f), 0);
+    fl_buffer_free(&b);
+}
+
+/* ---- written by this library -------------------------------------------------------------------------------- */
+
+/* The model in `from`, written as GGUF in F32, and that written as a Hugging Face folder again. */
+static void check_written(const char *record, const char *from, const char *folder)
+{
+    char gguf[256], hf[256];
+    snprintf(gguf, sizeof gguf, "%s/out.gguf", folder);
+    snprintf(hf, sizeof hf, "%s/hf", folder);
+    fl_checkpoint *c;
+    must(fl_checkpoint_open(&c, from));
+    must(fl_gguf_write(gguf, fl_checkpoint_config(c), NULL, 0, FL_F32, c, NULL));
+    fl_checkpoint_close(c);
+    check_record(record, gguf);
+    must(fl_checkpoint_open(&c, gguf));
+    must(fl_hf_write(hf, fl_checkpoint_config(c), NULL, 0, FL_F32, c));
+    fl_checkpoint_close(c);
+    check_record(record, hf);
+}
+
+static void test_written(void **state)
+{
+    static const char *const names[] = {"llama",      "llama_tied", "llama_bf16", "llama_bias",    "mistral",  "qwen2",
+                                        "qwen2_tied", "qwen3",      "phi3",       "phi3_longrope", "gpt_neox", "gpt2"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char record[64], from[512];
+        snprintf(record, sizeof record, "golden/tiny/%s", names[i]);
+        snprintf(from, sizeof from, FL_TEST_DATA "/tiny/%s", names[i]);
+        check_written(record, from, *state);
+    }
+}
+
+/* The weights of llama under the config of each rotary kind that the format can say. */
+static void test_written_rope(void **state)
+{
+    static const char *const kinds[] = {"linear", "yarn", "llama3", "longrope"};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        char folder[256], path[512], record[64];
+        snprintf(folder, sizeof folder, "%s/%s", (char *)*state, kinds[i]);
+        must(fl_folder_make(folder));
+        snprintf(path, sizeof path, FL_TEST_DATA "/tiny/rope_%s.json", kinds[i]);
+        copy_file(path, folder, "config.json");
+        copy_file(FL_TEST_DATA "/tiny/llama/model.safetensors", folder, "model.safetensors");
+        snprintf(record, sizeof record, "golden/tiny/rope_%s", kinds[i]);
+        check_written(record, folder, *state);
+    }
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_families),
+        cmocka_unit_test(test_written),
+        cmocka_unit_test(test_written_rope),
     };
     return cmocka_run_group_tests(tests, open_engine, close_engine);
 }
