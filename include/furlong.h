@@ -111,11 +111,14 @@ typedef struct fl_model_options {
     int64_t context; /* tokens the caller wants to use; only chooses a missing rope.scale. 0: the window */
     fl_progress_fn progress;
     void *progress_user;
+    const char *lora; /* folder of an adapter as PEFT writes it, added to the weights; NULL: none. It adds fp32 copies
+                         of the matrices it changes */
+    double lora_scale; /* of its effect; 1: as trained */
 } fl_model_options;
 
 #define FL_MODEL_OPTIONS_INIT                                                                                          \
     {                                                                                                                  \
-        sizeof(fl_model_options), {0}, 0, NULL, NULL                                                                   \
+        sizeof(fl_model_options), {0}, 0, NULL, NULL, NULL, 1                                                          \
     }
 
 /* path: a Hugging Face folder, a .safetensors file in one, or a llama2.c .bin. The engine must outlive the model. */

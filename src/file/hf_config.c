@@ -257,7 +257,11 @@ static fl_status read_phi3(const fl_json_at *at, fl_config *c)
     FL_TRY(no_biases(at));
     FL_TRY(read_plain_window(at, 0, c));
     const char *name = json_object_get(at->object, "rope_parameters") ? "rope_parameters" : "rope_scaling";
-    if (c->rope.kind == FL_ROPE_PLAIN) return FL_OK;
+    if (c->rope.kind == FL_ROPE_PLAIN) {
+        /* transformers writes its default of 4096 where a file is silent, and looks at it for longrope only. */
+        if (c->rope.original_window > c->window) c->rope.original_window = c->window;
+        return FL_OK;
+    }
     if (c->rope.kind != FL_ROPE_LONGROPE)
         return fl_json_fail(FL_ERR_UNSUPPORTED, at, name,
                             "this family has no scaling but longrope (transformers takes even yarn for it)");

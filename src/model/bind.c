@@ -143,6 +143,7 @@ fl_status fl_model_bind(fl_model *m, fl_weight **out, fl_weight_query query, con
     if (!t)
         return fl_fail(FL_ERR_FORMAT, "%s: tensor %s is missing (family %s needs it)",
                        fl_checkpoint_path(m->checkpoint), name, m->config.family);
+    t = fl_lora_applied(&m->lora, t);
     FL_TRY(check(m, t, &query));
     FL_TRY(check_blocks(m, t, &query));
     fl_weight *w = fl_calloc(1, sizeof *w);

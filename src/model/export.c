@@ -49,7 +49,7 @@ fl_status fl_model_write(const fl_model *m, const fl_overlay *overlay, const cha
     float **copy = fl_calloc((size_t)all, sizeof *copy);
     fl_status s = tensor && copy ? FL_OK : FL_ERR_MEMORY;
     for (int64_t i = 0; i < all && s == FL_OK; i++) {
-        const fl_file_tensor *t = fl_checkpoint_at(m->checkpoint, i);
+        const fl_file_tensor *t = fl_lora_applied(&m->lora, fl_checkpoint_at(m->checkpoint, i));
         if (!bound(m, t)) continue;
         tensor[count] = *t;
         s = trained_copy(m, overlay, t, &copy[count]);

@@ -34,7 +34,7 @@ static bool ignorable(const fl_model *m, const char *name)
 static fl_status refuse_unused(const fl_model *m)
 {
     for (int64_t i = 0; i < fl_checkpoint_count(m->checkpoint); i++) {
-        const fl_file_tensor *t = fl_checkpoint_at(m->checkpoint, i);
+        const fl_file_tensor *t = fl_lora_applied(&m->lora, fl_checkpoint_at(m->checkpoint, i));
         bool used = ignorable(m, t->name);
         for (int j = 0; j < m->weights && !used; j++)
             used = m->source[j] == t;
@@ -61,8 +61,11 @@ static fl_status open_parts(fl_model *m, const char *path, const fl_model_option
     m->scheme = (fl_scheme){.rope = m->config.rotary ? &m->config.rope : NULL,
                             .interleaved = m->config.rope_interleaved,
                             .window = m->config.sliding_window};
-    fl_engine_lock(m->engine); /* packing uses the pool */
-    fl_status s = m->arch->bind(m);
+    fl_engine_lock(m->engine); /* merging and packing use the pool */
+    fl_status s = FL_OK;
+    if (options->lora)
+        s = fl_lora_merge(&m->lora, m->engine->device, m->checkpoint, options->lora, options->lora_scale);
+    if (s == FL_OK) s = m->arch->bind(m);
     fl_engine_unlock(m->engine);
     FL_TRY(s);
     return refuse_unused(m);
@@ -97,6 +100,7 @@ void fl_model_close(fl_model *m)
     fl_free(m->weight);
     fl_free(m->source);
     fl_free(m->body);
+    fl_lora_free(&m->lora);
     fl_checkpoint_close(m->checkpoint);
     fl_free(m);
 }

@@ -4,6 +4,7 @@
 
 #include "file/checkpoint.h"
 #include "layer/self_attention.h"
+#include "model/lora.h"
 #include "op/op.h"
 
 /* One family: how names and config become layers, and how a batch flows through them. */
@@ -28,11 +29,12 @@ void fl_tensor_list_free(fl_tensor_list *list);
 struct fl_model {
     fl_engine *engine;
     fl_checkpoint *checkpoint;
+    fl_lora lora; /* tensors that stand in for those of the checkpoint */
     fl_config config;
     const fl_arch *arch;
     fl_scheme scheme;
     fl_weight **weight;            /* in binding order; weight[i]->index == i */
-    const fl_file_tensor **source; /* the tensor of the file that weight[i] is (a part of) */
+    const fl_file_tensor **source; /* the tensor of the file, or of lora, that weight[i] is (a part of) */
     int weights, weight_capacity;
     fl_weight *embed, *head, *head_bias;
     void *body; /* the family's own; freed with fl_free */
