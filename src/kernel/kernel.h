@@ -8,12 +8,14 @@
 struct fl_gemm_kernels;
 struct fl_attend_kernels;
 struct fl_row_kernels;
+struct fl_quant_tile_kernels;
 
 typedef struct fl_kernels {
     const char *name; /* "generic", "avx2", "avx512" */
     const struct fl_gemm_kernels *gemm;
     const struct fl_attend_kernels *attend;
     const struct fl_row_kernels *row;
+    const struct fl_quant_tile_kernels *quant;
 } fl_kernels;
 
 /* The best level this CPU (and the operating system's register saving) supports; or the named one:
@@ -22,7 +24,8 @@ fl_status fl_kernels_select(const fl_kernels **out, const char *name);
 
 extern const fl_kernels fl_kernels_generic;
 #if defined(__x86_64__)
-extern const fl_kernels fl_kernels_avx2, fl_kernels_avx512;
+/* The level avx512 has two tables: VNNI, which not every processor of that level has, serves quantised weights only. */
+extern const fl_kernels fl_kernels_avx2, fl_kernels_avx512, fl_kernels_avx512_vnni;
 #endif
 
 #endif

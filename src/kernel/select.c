@@ -15,9 +15,11 @@ enum {
     FEATURE_AVX512VL = 1 << 6,
     SAVES_YMM = 1 << 7, /* the operating system saves these registers on a switch of threads */
     SAVES_ZMM = 1 << 8,
+    FEATURE_VNNI = 1 << 9,
 
     NEEDED_AVX2 = FEATURE_AVX2 | FEATURE_FMA | FEATURE_F16C | SAVES_YMM,
     NEEDED_AVX512 = NEEDED_AVX2 | FEATURE_AVX512F | FEATURE_AVX512BW | FEATURE_AVX512DQ | FEATURE_AVX512VL | SAVES_ZMM,
+    NEEDED_VNNI = NEEDED_AVX512 | FEATURE_VNNI,
 };
 
 static const struct {
@@ -54,6 +56,7 @@ static unsigned cpu_features(void)
     if (b & bit_AVX512BW) found |= FEATURE_AVX512BW;
     if (b & bit_AVX512DQ) found |= FEATURE_AVX512DQ;
     if (b & bit_AVX512VL) found |= FEATURE_AVX512VL;
+    if (c & bit_AVX512VNNI) found |= FEATURE_VNNI;
     return found;
 }
 #endif
@@ -63,8 +66,9 @@ static const struct {
     const fl_kernels *kernels;
     unsigned needed;
 } levels[] = {
-/* Best first. */
+/* Best first; of several with one name a machine takes the first it can. */
 #if defined(__x86_64__)
+    {"avx512", &fl_kernels_avx512_vnni, NEEDED_VNNI},
     {"avx512", &fl_kernels_avx512, NEEDED_AVX512},
     {"avx2", &fl_kernels_avx2, NEEDED_AVX2},
 #endif
@@ -93,6 +97,8 @@ fl_status fl_kernels_select(const fl_kernels **out, const char *name)
     for (size_t i = 0; i < sizeof levels / sizeof levels[0]; i++) {
         unsigned missing = levels[i].needed & ~found;
         if (best ? missing != 0 : strcmp(name, levels[i].name) != 0) continue;
+        bool again = i + 1 < sizeof levels / sizeof levels[0] && strcmp(levels[i + 1].name, levels[i].name) == 0;
+        if (missing && again) continue;
         if (missing) return refuse(name, missing);
         *out = levels[i].kernels;
         return FL_OK;

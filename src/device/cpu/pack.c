@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 #include "base/size.h"
 #include "device/cpu/product.h"
+#include "device/cpu/quant_product.h"
 #include "kernel/kernel.h"
 
 #define PANEL FL_GEMM_PANEL
@@ -17,6 +18,8 @@ static fl_gemm_type packed_type(fl_dtype type)
 /* False if the size does not fit. */
 static bool data_bytes(const fl_stored *w, size_t *out)
 {
+    fl_quant_type quant;
+    if (fl_cpu_quant_keeps(w, &quant)) return fl_cpu_quant_bytes(w, quant, out);
     size_t value = packed_type(w->type) == FL_GEMM_F32 ? 4 : 2, panels;
     return w->rows >= 0 && w->cols >= 0 && fl_size_align((size_t)w->rows, PANEL, &panels) &&
            fl_size_mul(panels, (size_t)w->cols, out) && fl_size_mul(*out, value, out);
@@ -57,6 +60,10 @@ static void pack_panel(void *context, int64_t panel, int thread)
     const pack_job *j = context;
     const fl_stored *w = j->w;
     int64_t first = panel * PANEL, rows = fl_min64(PANEL, w->rows - first), cols = w->cols;
+    if (j->packed->quantised) {
+        fl_cpu_quant_pack(w, j->packed->quant, panel, j->packed->data);
+        return;
+    }
     if (j->packed->type != FL_GEMM_F32) {
         pack_16_bit(w, first, (int)rows, (uint16_t *)j->packed->data + first * cols);
         return;
@@ -81,6 +88,7 @@ fl_status fl_cpu_pack(fl_device *d, const fl_stored *w, fl_packed **out)
         fl_free(p);
         return FL_ERR_MEMORY;
     }
+    p->quantised = fl_cpu_quant_keeps(w, &p->quant);
     pack_job j = {.d = d, .w = w, .packed = p};
     fl_pool_run(d->pool, (w->rows + PANEL - 1) / PANEL, pack_panel, &j);
     *out = p;

@@ -4,10 +4,14 @@
 
 #include "device/cpu/cpu.h"
 #include "kernel/gemm.h"
+#include "kernel/quant.h"
 
-/* b in panels of 32 columns, as kernel/gemm.h says. F16 and BF16 weights stay so; every other type becomes F32. */
+/* b in panels of 32 columns, as kernel/gemm.h says: F16 and BF16 weights stay so, others become F32; or quantised ones
+ * as kernel/quant_tile.h says. */
 struct fl_packed {
-    fl_gemm_type type;
+    bool quantised;
+    fl_quant_type quant; /* if quantised, */
+    fl_gemm_type type;   /* else */
     int64_t rows, cols; /* as in fl_stored */
     void *data;
 };

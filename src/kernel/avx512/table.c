@@ -1,11 +1,14 @@
 #include "kernel/attend.h"
 #include "kernel/gemm.h"
 #include "kernel/kernel.h"
+#include "kernel/quant_tile.h"
 #include "kernel/row.h"
 
-const fl_kernels fl_kernels_avx512 = {
-    .name = "avx512",
-    .gemm = &fl_gemm_kernels_avx512,
-    .attend = &fl_attend_kernels_avx512,
-    .row = &fl_row_kernels_avx512,
-};
+#define TABLE(quantised)                                                                                               \
+    {                                                                                                                  \
+        .name = "avx512", .gemm = &fl_gemm_kernels_avx512, .attend = &fl_attend_kernels_avx512,                        \
+        .row = &fl_row_kernels_avx512, .quant = &(quantised)                                                           \
+    }
+
+const fl_kernels fl_kernels_avx512 = TABLE(fl_quant_tile_kernels_avx2);
+const fl_kernels fl_kernels_avx512_vnni = TABLE(fl_quant_tile_kernels_avx512_vnni);
