@@ -12,6 +12,9 @@
 static const cli_flag model_flags[] = {
     {"model", 'm', "MODEL", CLI_TEXT, AT(model), NULL, 0, 0, NULL,
      "a Hugging Face folder, a .safetensors file in one, or a llama2.c .bin"},
+    {"lora", 0, "FOLDER", CLI_TEXT, AT(lora), NULL, 0, 0, NULL,
+     "add a low-rank adapter of PEFT (adapter_config.json, adapter_model.safetensors) to the weights"},
+    {"lora-scaled", 0, "FOLDER:S", CLI_TEXT, AT(lora_scaled), NULL, 0, 0, NULL, "the same, its effect times S"},
     {"tokenizer", 0, "FILE", CLI_TEXT, AT(tokenizer), NULL, 0, 0, NULL,
      "tokenizer.json, tokenizer.model or a llama2.c tokenizer.bin, if not the one beside the model"},
     {"ctx-size", 'c', "N", CLI_INTEGER, AT(context), "0", 0, TOKENS, NULL,
@@ -109,6 +112,24 @@ void cli_model_options(fl_model_options *out, const cli_common *o)
     out->progress = cli_progress;
 }
 
+/* --lora and --lora-scaled; path keeps what options point to. */
+static int adapter_options(fl_model_options *options, char *path, size_t capacity, const cli_call *call,
+                           const cli_common *o)
+{
+    if (o->lora && o->lora_scaled) return cli_misused(call, "give --lora or --lora-scaled, not both");
+    options->lora = o->lora;
+    if (!o->lora_scaled) return CLI_OK;
+    const char *colon = strrchr(o->lora_scaled, ':');
+    char *end = NULL;
+    double scale = colon ? strtod(colon + 1, &end) : 0;
+    if (!colon || end == colon + 1 || *end || (size_t)(colon - o->lora_scaled) >= capacity)
+        return cli_misused(call, "--lora-scaled %s: give FOLDER:SCALE, as in adapter:0.5", o->lora_scaled);
+    snprintf(path, capacity, "%.*s", (int)(colon - o->lora_scaled), o->lora_scaled);
+    options->lora = path;
+    options->lora_scale = scale;
+    return CLI_OK;
+}
+
 int cli_open_model(cli_work *w, const cli_call *call, const cli_common *o)
 {
     if (w->model) return CLI_OK;
@@ -116,7 +137,10 @@ int cli_open_model(cli_work *w, const cli_call *call, const cli_common *o)
     int status = cli_open_engine(w, o);
     if (status != CLI_OK) return status;
     fl_model_options options;
+    char adapter[4096];
     cli_model_options(&options, o);
+    status = adapter_options(&options, adapter, sizeof adapter, call, o);
+    if (status != CLI_OK) return status;
     fl_status s = fl_model_open(&w->model, w->engine, o->model, &options);
     return s == FL_OK ? CLI_OK : cli_failed(s);
 }

@@ -8,7 +8,7 @@
 
 /* First member of every command's options struct, so that one table of flags serves all of them. */
 typedef struct cli_common {
-    const char *model, *tokenizer;
+    const char *model, *tokenizer, *lora, *lora_scaled;
     int64_t context, threads, batch;
     fl_rope_options rope;
     int overflow; /* fl_overflow */
@@ -18,7 +18,7 @@ typedef struct cli_common {
     bool json, verbose;
 } cli_common;
 
-extern const cli_group cli_group_model;     /* -m --tokenizer -c -t */
+extern const cli_group cli_group_model;     /* -m --lora --lora-scaled --tokenizer -c -t */
 extern const cli_group cli_group_positions; /* --rope-... --yarn-... */
 extern const cli_group cli_group_reading;   /* -b --overflow --window --sinks */
 extern const cli_group cli_group_sampling;  /* --temp ... -s */
