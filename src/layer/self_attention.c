@@ -238,6 +238,10 @@ static bool shapes_fit(fl_run *r, const fl_attention_shape *s, const fl_tensor *
                        const fl_tensor *v)
 {
     int64_t q_cols = (int64_t)s->heads * s->head_dim, kv_cols = (int64_t)s->kv_heads * s->head_dim;
+    if (s->head_dim > FL_HEAD_DIM_MAX) {
+        fl_run_fail(r, FL_ERR_UNSUPPORTED, "attention: heads of size %d: the most is %d", s->head_dim, FL_HEAD_DIM_MAX);
+        return false;
+    }
     if (q->cols == q_cols && k->cols == kv_cols && v->cols == kv_cols && s->heads % s->kv_heads == 0) return true;
     fl_run_fail(r, FL_ERR_SHAPE, "attention of %d heads, %d kv heads of %d: q has %lld columns, k %lld, v %lld",
                 s->heads, s->kv_heads, s->head_dim, (long long)q->cols, (long long)k->cols, (long long)v->cols);

@@ -11,7 +11,7 @@ static fl_rng rng;
 
 static void check(const attend_case *c, const fl_tensor *out, const float *lse)
 {
-    double *weight = calloc((size_t)c->keys + 1, sizeof *weight), exact[256];
+    double *weight = calloc((size_t)c->keys + 1, sizeof *weight), exact[FL_HEAD_DIM_MAX];
     for (int64_t r = 0; r < c->rows; r++)
         for (int h = 0; h < c->heads; h++) {
             double exact_lse = exact_weights(c, r, h, weight);
@@ -59,6 +59,27 @@ static void test_shapes(void **state)
         }
         device_close(&d);
     }
+}
+
+/* The longest head fills the scratch memory it gets. */
+static void test_longest_head(void **state)
+{
+    (void)state;
+    const fl_attend_kernels *level[3];
+    attend_device d;
+    device_open(&d, level[attend_levels(level) - 1], 2);
+    attend_case c;
+    case_open(&c, &rng, 2, 1, FL_HEAD_DIM_MAX, FL_ATTEND_ROWS + 1, 150, CAUSAL);
+    case_write(&c, &rng, &d.device);
+    fl_tensor out = matrix(c.rows, c.q.cols, 0);
+    float *lse = calloc((size_t)c.rows * c.heads, sizeof *lse);
+    fl_attend_args args = case_args(&c, &out, lse);
+    fl_cpu_attend(&d.device, &args);
+    check(&c, &out, lse);
+    free(out.data);
+    free(lse);
+    case_close(&c);
+    device_close(&d);
 }
 
 typedef struct result {
@@ -364,6 +385,7 @@ int main(void)
     fl_rng_seed(&rng, 20240501);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_shapes),
+        cmocka_unit_test(test_longest_head),
         cmocka_unit_test(test_bits_do_not_depend_on_rows_and_threads),
         cmocka_unit_test(test_unseen_keys_do_not_leak),
         cmocka_unit_test(test_two_passes_merge),

@@ -29,7 +29,7 @@ static void gradients_close(gradients *g)
 /* The sum over all outputs of out * dout, in double: the loss whose gradient is taken. */
 static double loss(const attend_case *c, const fl_tensor *dout)
 {
-    double *weight = calloc((size_t)c->keys, sizeof *weight), out[256], sum = 0;
+    double *weight = calloc((size_t)c->keys, sizeof *weight), out[FL_HEAD_DIM_MAX], sum = 0;
     for (int64_t r = 0; r < c->rows; r++)
         for (int h = 0; h < c->heads; h++) {
             exact_weights(c, r, h, weight);
@@ -180,6 +180,33 @@ static void test_shapes(void **state)
     }
 }
 
+/* The longest head fills the scratch memory it gets. */
+static void test_longest_head(void **state)
+{
+    (void)state;
+    const fl_attend_kernels *level[3];
+    int levels = attend_levels(level);
+    attend_case c;
+    case_open(&c, &rng, 2, 1, FL_HEAD_DIM_MAX, FL_ATTEND_ROWS + 1, 150, CAUSAL);
+    attend_device d;
+    device_open(&d, level[levels - 1], 1);
+    case_write(&c, &rng, &d.device);
+    device_close(&d);
+    fl_tensor dout = matrix(c.rows, c.q.cols, 0);
+    fill(&rng, &dout);
+    exact_gradients exact = exact_backward(&c, &dout);
+    gradients g;
+    gradients_open(&g, &c, 0);
+    backward(&c, &dout, level[levels - 1], 2, &g);
+    check(&g.dq, exact.dq);
+    check(&g.dk, exact.dk);
+    check(&g.dv, exact.dv);
+    gradients_close(&g);
+    exact_free(&exact);
+    free(dout.data);
+    case_close(&c);
+}
+
 static void assert_same(const fl_tensor *a, const fl_tensor *b)
 {
     assert_memory_equal(a->data, b->data, (size_t)(a->rows * a->ld) * sizeof(float));
@@ -279,6 +306,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reference_against_differences),
         cmocka_unit_test(test_shapes),
+        cmocka_unit_test(test_longest_head),
         cmocka_unit_test(test_bits_do_not_depend_on_threads),
         cmocka_unit_test(test_sequences),
     };
