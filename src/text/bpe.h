@@ -41,8 +41,8 @@ const fl_bpe_rule *fl_bpe_find(const fl_bpe *b, int32_t left, int32_t right);
 typedef struct fl_bpe_work {
     struct fl_bpe_queue *queue;
     int64_t steps; /* elementary steps so far: how tests see that time grows like n log n */
-    const fl_bpe_rule *
-        *seen; /* by result, or NULL: fl_bpe_merge_long notes the rule it last met; freed with the rest */
+    /* By result, or NULL: the rule that fl_bpe_merge_long last met as a candidate. Freed with the rest. */
+    const fl_bpe_rule **seen;
 } fl_bpe_work;
 void fl_bpe_work_free(fl_bpe_work *w);
 

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "text/utf8.h"
+
 /* Longer rules than any in use (18 characters); keeps the time of a hostile map within bounds. */
 #define LONGEST 1024
 
@@ -48,6 +50,10 @@ fl_status fl_charsmap_open(fl_charsmap *out, const void *bytes, size_t size)
     m.count = trie / 4;
     m.text = m.units + trie;
     m.text_size = size - 4 - trie;
+    if (!fl_utf8_valid(m.text, m.text_size)) {
+        fl_charsmap_free(&m);
+        return fl_fail(FL_ERR_FORMAT, "the replacements are not UTF-8");
+    }
     for (const char *s = m.text, *end = m.text + m.text_size; s < end;) {
         size_t length = strnlen(s, (size_t)(end - s));
         if (length > LONGEST) {
@@ -82,7 +88,7 @@ const char *fl_charsmap_find(const fl_charsmap *m, const char *s, size_t n, fl_c
         if (!has_leaf(u)) continue;
         if (node >= m->count) break;
         size_t at = value(unit(m, node));
-        if (at >= m->text_size) break;
+        if (at >= m->text_size || ((uint8_t)m->text[at] & 0xC0) == 0x80) break; /* outside, or inside a character */
         found = m->text + at;
         *consumed = i + 1;
         *length = strlen(found); /* the buffer ends with a zero */

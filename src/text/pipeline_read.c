@@ -195,10 +195,11 @@ static fl_status read_template(fl_tokenizer *t, const fl_json_at *at)
                                 "must hold {\"Sequence\": {\"id\"}} or {\"SpecialToken\": {\"id\"}}");
         if (token)
             FL_TRY(push_ids(t, at, id, texts ? &t->suffix : &t->prefix));
-        else if (++texts != 1 || strcmp(id, "A") != 0)
-            break;
+        else if (strcmp(id, "A") != 0 || ++texts != 1)
+            return fl_json_fail(FL_ERR_UNSUPPORTED, at, "single", "must hold the text A once and no other");
     }
-    return texts == 1 ? FL_OK : fl_json_fail(FL_ERR_UNSUPPORTED, at, "single", "must hold the text A once");
+    return texts == 1 ? FL_OK
+                      : fl_json_fail(FL_ERR_UNSUPPORTED, at, "single", "must hold the text A once and no other");
 }
 
 static fl_status read_processor(fl_tokenizer *t, const fl_json_at *at, bool nested)

@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "base/file.h"
+#include "text/gguf_tokenizer.h"
 #include "text/tokenizer_internal.h"
 
 /* ---- tokens and scratch ------------------------------------------------------------------------------------- */
@@ -80,9 +81,6 @@ static fl_status load(fl_tokenizer *t, const fl_buffer *bytes, const char *path,
     const uint8_t *b = (const uint8_t *)bytes->data;
     size_t space = strspn(bytes->data, " \t\r\n");
     if (bytes->data[space] == '{') return fl_pipeline_load(t, bytes, path);
-    if (begins(bytes, "GGUF"))
-        return fl_fail(FL_ERR_UNSUPPORTED, "%s: a GGUF model, not a tokenizer; pass tokenizer.json or tokenizer.model",
-                       path);
     if (bytes->size > 8 && b[1] < 4 && b[2] == 0 && b[3] == 0) return fl_llama2c_load(t, bytes, path, vocab);
     if (bytes->size > 2 && b[0] == 0x0A) return fl_sentencepiece_load(t, bytes, path);
     if (begins(bytes, "IQ== 0\n"))
@@ -92,22 +90,37 @@ static fl_status load(fl_tokenizer *t, const fl_buffer *bytes, const char *path,
                    path);
 }
 
-static fl_status open_file(fl_tokenizer **out, const char *path, int64_t vocab)
+fl_status fl_tokenizer_open_bytes(fl_tokenizer **out, const fl_buffer *bytes, const char *path, int64_t vocab)
 {
-    fl_buffer bytes = {0};
-    FL_TRY(fl_file_read(&bytes, path, FL_TOKENIZER_FILE_BYTES));
     fl_tokenizer *t = fl_calloc(1, sizeof(*t));
-    fl_status status = t ? FL_OK : FL_ERR_MEMORY;
-    if (t) {
-        t->bos = t->eos = t->unk = t->unigram.unk = -1;
-        status = load(t, &bytes, path, vocab);
-        if (status == FL_OK) status = fl_tokenizer_config_apply(t, path);
-    }
-    fl_buffer_free(&bytes);
+    if (!t) return FL_ERR_MEMORY;
+    t->bos = t->eos = t->unk = t->unigram.unk = -1;
+    fl_status status = load(t, bytes, path, vocab);
+    if (status == FL_OK) status = fl_tokenizer_config_apply(t, path);
     if (status == FL_OK)
         *out = t;
     else
         fl_tokenizer_close(t);
+    return status;
+}
+
+/* Models are larger than what is read whole. */
+static bool is_gguf(const char *path)
+{
+    char magic[4] = {0};
+    FILE *file = fopen(path, "rbe");
+    bool is = file && fread(magic, 1, sizeof(magic), file) == sizeof(magic) && !memcmp(magic, "GGUF", 4);
+    if (file) fclose(file);
+    return is;
+}
+
+static fl_status open_file(fl_tokenizer **out, const char *path, int64_t vocab)
+{
+    fl_buffer bytes = {0};
+    if (is_gguf(path)) return fl_tokenizer_open_gguf_file(out, path);
+    FL_TRY(fl_file_read(&bytes, path, FL_TOKENIZER_FILE_BYTES));
+    fl_status status = fl_tokenizer_open_bytes(out, &bytes, path, vocab);
+    fl_buffer_free(&bytes);
     return status;
 }
 

@@ -21,29 +21,36 @@ static fl_status read_token(const fl_tokenizer *t, const fl_json_at *at, const c
     return FL_OK;
 }
 
-static fl_status set_ids(fl_tokens *tokens, bool add, int32_t id)
+/* Put id at the end of a template where it belongs, or take it away; a key that is absent leaves the template alone. */
+static fl_status read_add(const fl_json_at *at, const char *key, int32_t id, bool first, fl_tokens *tokens)
 {
-    tokens->count = 0;
-    return add && id >= 0 ? fl_tokens_push(tokens, id) : FL_OK;
+    bool there = tokens->count && tokens->id[first ? 0 : tokens->count - 1] == id, add = there;
+    FL_TRY(fl_json_bool(at, key, &add));
+    if (add == there) return FL_OK;
+    if (!add) {
+        tokens->count--;
+        if (first) memmove(tokens->id, tokens->id + 1, (size_t)tokens->count * sizeof(int32_t));
+        return FL_OK;
+    }
+    if (id < 0)
+        return fl_json_fail(FL_ERR_FORMAT, at, key, "but neither this file nor the tokenizer says which token that is");
+    FL_TRY(fl_tokens_push(tokens, id));
+    if (first) {
+        memmove(tokens->id + 1, tokens->id, (size_t)(tokens->count - 1) * sizeof(int32_t));
+        tokens->id[0] = id;
+    }
+    return FL_OK;
 }
 
+/* transformers, since version 5, leaves BOS and EOS to the post_processor of tokenizer.json; before, and for
+ * SentencePiece files still, these keys decide. Files in use agree with themselves; where one does not, the keys win.
+ */
 static fl_status apply(fl_tokenizer *t, const fl_json_at *at)
 {
     FL_TRY(read_token(t, at, "bos_token", &t->bos));
     FL_TRY(read_token(t, at, "eos_token", &t->eos));
-    FL_TRY(read_token(t, at, "unk_token", &t->unk));
-    const json_t *bos = json_object_get(at->object, "add_bos_token"),
-                 *eos = json_object_get(at->object, "add_eos_token");
-    bool told_bos = bos && !json_is_null(bos), told_eos = eos && !json_is_null(eos);
-    bool add_bos = fl_tokenizer_adds_bos(t), add_eos = false;
-    /* A SentencePiece file keeps its default for the key that is absent. With tokenizer.json one key is enough to
-     * replace the whole template, the other counting as false (transformers, update_post_processor). */
-    if (t->pipeline && (told_bos || told_eos)) add_bos = false;
-    FL_TRY(fl_json_bool(at, "add_bos_token", &add_bos));
-    FL_TRY(fl_json_bool(at, "add_eos_token", &add_eos));
-    if (!told_bos && !told_eos) return FL_OK;
-    FL_TRY(set_ids(&t->prefix, add_bos, t->bos));
-    return set_ids(&t->suffix, add_eos, t->eos);
+    FL_TRY(read_add(at, "add_bos_token", t->bos, true, &t->prefix));
+    return read_add(at, "add_eos_token", t->eos, false, &t->suffix);
 }
 
 fl_status fl_tokenizer_config_apply(fl_tokenizer *t, const char *path)

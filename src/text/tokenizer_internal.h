@@ -58,13 +58,16 @@ struct fl_tokenizer {
 fl_status fl_tokenizer_encode_counted(const fl_tokenizer *t, const char *text, size_t length, bool add_special,
                                       bool parse_special, fl_tokens *out, int64_t *steps);
 
+/* fl_tokenizer_open_sized of a file whose content is at hand (zero-terminated); path is for messages and neighbours. */
+fl_status fl_tokenizer_open_bytes(fl_tokenizer **out, const fl_buffer *bytes, const char *path, int64_t vocab);
+
 /* Readers. `bytes` is the file's content (zero-terminated), path is for messages and neighbours. On failure the
  * caller closes t. */
 fl_status fl_pipeline_load(fl_tokenizer *t, const fl_buffer *bytes, const char *path);
 fl_status fl_sentencepiece_load(fl_tokenizer *t, const fl_buffer *bytes, const char *path);
 fl_status fl_llama2c_load(fl_tokenizer *t, const fl_buffer *bytes, const char *path, int64_t vocab);
 
-/* tokenizer_config.json in the folder of path, if it is there: bos_token, eos_token, unk_token, add_bos_token,
+/* tokenizer_config.json in the folder of path, if it is there: bos_token, eos_token, add_bos_token and
  * add_eos_token override what the tokenizer file gave. */
 fl_status fl_tokenizer_config_apply(fl_tokenizer *t, const char *path);
 

@@ -1,0 +1,8 @@
+/* tokenizer.json. */
+#include "fuzz_tokenizer.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (size && data[0] == '{') fuzz_tokenizer_file(data, size, 0);
+    return 0;
+}
