@@ -2,7 +2,10 @@
  * gguf package in F16 and Q8_0, in the layouts of llama.cpp's converter, for every family; and files written here,
  * whose weights are those of the golden records of tests/data/golden/tiny.
  *
- * Bound: as tests/model/test_golden.c has it, and for the same reason: weights are exact, what is left is fp32. */
+ * Bound: as tests/model/test_golden.c has it, and for the same reason: weights are exact, what is left is fp32. With
+ * Q8_0 weights products round their activations to 8 bits: by at most half of 1/127 of the largest of 32, which is 0.4
+ * % of it, and sums over independent errors of several layers stay near that. A wrong order of rows or a wrong rotation
+ * changes the logits by about their own size. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,6 +20,7 @@
 #include "model/model.h"
 
 #define BOUND 1e-4
+#define QUANTISED_BOUND 0.03
 
 static fl_engine *engine;
 
@@ -53,18 +57,19 @@ static void logits_of(const fl_model *m, fl_run *run, const int32_t *ids, int64_
     must(fl_model_pass(m, run, &batch, NULL, false, &spec));
 }
 
-static void compare_row(const char *name, const double *expected, const float *found, int64_t vocab, long long row)
+static void compare_row(const char *name, const double *expected, const float *found, int64_t vocab, long long row,
+                        double bound)
 {
     double error = 0, largest = 0;
     for (int64_t i = 0; i < vocab; i++) {
         error = fmax(error, fabs(expected[i] - (double)found[i]));
         largest = fmax(largest, fabs(expected[i]));
     }
-    if (!(error < BOUND * largest)) fail_msg("%s, row %lld: relative error %g", name, row, error / largest);
+    if (!(error < bound * largest)) fail_msg("%s, row %lld: relative error %g", name, row, error / largest);
 }
 
 /* record: "folder/NAME" of NAME.txt and NAME.f64.bin, below tests/data. */
-static void check_record(const char *record_name, const char *model_path)
+static void check_record(const char *record_name, const char *model_path, double bound)
 {
     char path[512];
     snprintf(path, sizeof path, FL_TEST_DATA "/%s.txt", record_name);
@@ -87,7 +92,7 @@ static void check_record(const char *record_name, const char *model_path)
     float *found = fl_calloc((size_t)vocab, sizeof *found);
     for (long long i = 0; i < rows; i++) {
         logits_of(model, run, (const int32_t *)(const void *)ids.data, length[i], position[i], found);
-        compare_row(record_name, (const double *)(const void *)logits.data + i * vocab, found, vocab, i);
+        compare_row(record_name, (const double *)(const void *)logits.data + i * vocab, found, vocab, i, bound);
     }
     fl_free(found);
     fl_run_destroy(run);
@@ -106,7 +111,7 @@ static void test_families(void **state)
         char record[64], path[512];
         snprintf(record, sizeof record, "gguf/%s", names[i]);
         snprintf(path, sizeof path, FL_TEST_DATA "/%s.gguf", record);
-        check_record(record, path);
+        check_record(record, path, strcmp(names[i], "llama") == 0 ? BOUND : QUANTISED_BOUND); /* llama is F16 */
     }
 }
 
@@ -134,11 +139,11 @@ static void check_written(const char *record, const char *from, const char *fold
     must(fl_checkpoint_open(&c, from));
     must(fl_gguf_write(gguf, fl_checkpoint_config(c), NULL, 0, FL_F32, c, NULL));
     fl_checkpoint_close(c);
-    check_record(record, gguf);
+    check_record(record, gguf, BOUND);
     must(fl_checkpoint_open(&c, gguf));
     must(fl_hf_write(hf, fl_checkpoint_config(c), NULL, 0, FL_F32, c));
     fl_checkpoint_close(c);
-    check_record(record, hf);
+    check_record(record, hf, BOUND);
 }
 
 static void test_written(void **state)
