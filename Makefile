@@ -11,7 +11,7 @@ help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /    make \1	/p' Makefile | expand -t 20
 
 # make's own flags are not for the make below CMake.
-build = cmake --preset $(1) >/dev/null && MAKEFLAGS= cmake --build --preset $(1) --parallel $(JOBS)
+build = cmake --preset $(1) >/dev/null && env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL cmake --build --preset $(1) --parallel $(JOBS)
 
 release:
 	@tools/install-packages.sh --check
@@ -43,14 +43,14 @@ demo: packages ## install missing packages, build, show what furlong does
 bench: ## build and run the benchmarks
 	@tools/install-packages.sh --check
 	@cmake --preset release >/dev/null
-	@MAKEFLAGS= cmake --build --preset release --parallel $(JOBS) --target bench
+	@env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL cmake --build --preset release --parallel $(JOBS) --target bench
 
 format: ## apply .clang-format
 	clang-format -i $(SOURCES)
 
 tidy: ## apply .clang-tidy
 	@cmake --preset release >/dev/null
-	@MAKEFLAGS= cmake --build --preset release --parallel $(JOBS) >/dev/null
+	@env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL cmake --build --preset release --parallel $(JOBS) >/dev/null
 	@printf '%s\n' $(filter src/%.c,$(SOURCES)) | xargs -P $(JOBS) -n 1 clang-tidy -p build --quiet 2>/dev/null
 
 install: release ## into DESTDIR, under PREFIX (/usr/local)
