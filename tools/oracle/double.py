@@ -86,7 +86,7 @@ def double_model(config, state):
 
 
 def double_logits(config, state, ids):
-    """All logits [len(ids), vocab] of one pass. A fresh model each time: length-dependent rotary tables are not reused."""
+    """All logits [len(ids), vocab] of one pass. A fresh model each time, as rotary tables may depend on length."""
     model = double_model(config, state)
     with torch.no_grad(), default_double():
         logits = model(torch.tensor([ids]), use_cache=False).logits[0]

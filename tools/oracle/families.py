@@ -28,7 +28,8 @@ LONG = {"rope_type": "longrope", "rope_theta": 10000.0, "short_factor": SHORT_FA
 # name -> (config, model, what version 4 spells differently (None: no file))
 FAMILIES = {
     "llama_bias": (LlamaConfig(**SHARED, attention_bias=True, mlp_bias=True), LlamaForCausalLM, None),
-    "mistral": (MistralConfig(**(SHARED | dict(intermediate_size=36)), sliding_window=24, head_dim=16), MistralForCausalLM, {"rope_theta": 10000.0}),
+    "mistral": (MistralConfig(**(SHARED | dict(intermediate_size=36)), sliding_window=24, head_dim=16),
+                MistralForCausalLM, {"rope_theta": 10000.0}),
     "qwen2": (Qwen2Config(**SHARED, rope_parameters={"rope_type": "default", "rope_theta": 1e6}), Qwen2ForCausalLM,
               {"rope_theta": 1000000.0, "sliding_window": 131072, "layer_types": None}),
     "qwen2_tied": (Qwen2Config(**SHARED, tie_word_embeddings=True, use_sliding_window=True, sliding_window=40,

@@ -110,8 +110,9 @@ def make_models():
         file.chmod(0o644)
     (TINY / "README.md").write_text(
         "# Tiny random checkpoints\n\nMade by tools/oracle/tiny.py with seeds 1 to 3 and saved by Transformers "
-        "(`save_pretrained`); the values mean nothing\nand are in the public domain (CC0). `llama_sharded` and `llama_bf16` "
-        "hold the weights of `llama`; `rope_<kind>.json` and\n`rope_<kind>_v4.json` are configs to combine with the "
+        "(`save_pretrained`); the values mean nothing\nand are in the public domain (CC0). `llama_sharded` and "
+        "`llama_bf16` hold the weights of `llama`; `rope_<kind>.json` and\n`rope_<kind>_v4.json` are configs to combine with "
+        "the "
         "weights of `llama`, spelled as Transformers 5 and 4 write them.\n"
         "The folders of other families, and their configs in version 4's spelling (`<name>_v4.json`), are made by\n"
         "tools/oracle/families.py with seeds from 11 on, alike.\n"
@@ -147,7 +148,8 @@ def record(name, folder, config_file, ids):
         assert np.abs(second - exact).max() < 1e-10, (name, np.abs(second - exact).max())
     assert error.max() < 1e-2, (name, error)
     file = write_array(GOLDEN / "tiny" / name, exact, "f64")
-    lines = ["# float64 logits [rows, vocab]; float32_error: largest |difference| of float32 eager Transformers in each row",
+    lines = ["# float64 logits [rows, vocab]; float32_error: largest |difference| of float32 eager Transformers "
+             "in each row",
              f"weights tiny/{folder}", f"config tiny/{config_file}", f"vocab {VOCAB}", f"rows {len(exact)}",
              "row_length " + " ".join([str(SHORT)] * SHORT + [str(n) for n in lengths]),
              "row_position " + " ".join([str(i) for i in range(SHORT)] + [str(n - 1) for n in lengths]),

@@ -120,7 +120,8 @@ def main():
         offset = 0
         for name, g in gradient.items():
             shape = " ".join(map(str, g.shape))
-            lines.append(f"parameter {file_name(config, name)} {offset} {np.linalg.norm(g):.9g} {norms[name]:.9g} {shape}")
+            size = f"{np.linalg.norm(g):.9g} {norms[name]:.9g}"
+            lines.append(f"parameter {file_name(config, name)} {offset} {size} {shape}")
             offset += g.size
         write_record(GOLDEN / f"train/{run}.txt", "train.py", lines)
 
