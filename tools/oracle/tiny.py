@@ -111,8 +111,8 @@ def make_models():
     (TINY / "README.md").write_text(
         "# Tiny random checkpoints\n\nMade by tools/oracle/tiny.py with seeds 1 to 3 and saved by Transformers "
         "(`save_pretrained`); the values mean nothing\nand are in the public domain (CC0). `llama_sharded` and "
-        "`llama_bf16` hold the weights of `llama`; `rope_<kind>.json` and\n`rope_<kind>_v4.json` are configs to combine with "
-        "the "
+        "`llama_bf16` hold the weights of `llama`; `rope_<kind>.json` and\n`rope_<kind>_v4.json` are configs to "
+        "combine with the "
         "weights of `llama`, spelled as Transformers 5 and 4 write them.\n"
         "The folders of other families, and their configs in version 4's spelling (`<name>_v4.json`), are made by\n"
         "tools/oracle/families.py with seeds from 11 on, alike.\n"
