@@ -19,7 +19,7 @@
 #endif
 
 #define VECTOR_BYTES (4 * FL_LANES)
-#define BYTES_AHEAD 3072 /* few rows wait for memory: as in simd/gemm.h the hardware is helped with a single stream */
+#define BYTES_AHEAD 8192 /* few rows wait for memory: as in simd/gemm.h the hardware is helped with a single stream */
 
 /* HEIGHT: rows of a tile; VECTORS: of columns at once, so that their sums, the integer sums under way and, with groups
  * of 16, those of a whole chunk stay in registers. */
@@ -292,7 +292,7 @@ INLINE void columns_of(const fl_quant_layout l, const int height, const int vect
             if (height <= 2) {
                 UNROLL
                 for (int line = 0; line < 2 * (l.low + l.high) / (FL_QUANT_PANEL / FL_LANES / vectors); line++)
-                    __builtin_prefetch(chunk + BYTES_AHEAD + line * 64, 0, 3);
+                    __builtin_prefetch(chunk + BYTES_AHEAD + line * 64, 0, 2);
             }
             fl_vec product[FL_QUANT_MOST_HEIGHT * 4];
             UNROLL
