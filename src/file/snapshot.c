@@ -67,24 +67,6 @@ static void put_type(uint8_t to[8], fl_dtype type)
     memcpy(to, name, length < 8 ? length : 8);
 }
 
-/* Zero the part of a page that belongs to tokens from `used` on. */
-static void clear_rest(const fl_kv_shape *s, void *page, int used)
-{
-    size_t key = fl_dtype_get(s->k_type)->block_bytes, value = fl_dtype_get(s->v_type)->block_bytes;
-    for (int h = 0; h < s->kv_heads; h++) {
-        for (int tile = 0; tile < FL_PAGE_TILES; tile++) {
-            int keep = used - tile * FL_TILE_KEYS;
-            if (keep >= FL_TILE_KEYS) continue;
-            if (keep < 0) keep = 0;
-            char *row = (char *)page + fl_kv_key_offset(s, h, tile) + (size_t)keep * key;
-            for (int i = 0; i < s->head_dim; i++, row += FL_TILE_KEYS * key)
-                memset(row, 0, (size_t)(FL_TILE_KEYS - keep) * key);
-        }
-        size_t rest = (size_t)(FL_PAGE_TOKENS - used) * (size_t)s->head_dim * value;
-        memset((char *)page + fl_kv_value_offset(s, h, 0) + (size_t)used * (size_t)s->head_dim * value, 0, rest);
-    }
-}
-
 /* Tokens in a page of a memory of that many. */
 static int used_in_page(int64_t tokens, int64_t page)
 {
@@ -151,22 +133,12 @@ static fl_status save_pages(saver *s, const fl_memory *m, const layout *l)
             void *copy = fl_alloc_aligned(bytes);
             if (!copy) return FL_ERR_MEMORY;
             memcpy(copy, page, bytes);
-            clear_rest(&shape, copy, used);
+            fl_kv_clear_from(&shape, copy, used);
             save(s, copy, bytes);
             fl_free_aligned(copy);
         }
     }
     return s->file.status;
-}
-
-static fl_status check_types(const fl_memory *m, const char *file)
-{
-    for (int i = 0; i < fl_memory_layers(m); i++) {
-        fl_kv_shape s = fl_memory_view(m, i).shape;
-        if (fl_dtype_get(s.k_type)->block != 1 || fl_dtype_get(s.v_type)->block != 1)
-            return fl_fail(FL_ERR_UNSUPPORTED, "%s: layer %d: snapshots hold no keys or values in blocks", file, i);
-    }
-    return FL_OK;
 }
 
 fl_status fl_snapshot_save(const char *path, const fl_memory *m, const char *identity, const int32_t *ids,
@@ -182,7 +154,6 @@ fl_status fl_snapshot_save(const char *path, const fl_memory *m, const char *ide
                        MOST_IDENTITY);
     if (count < 0 || !lay_out(&l, m, identity_bytes, (uint64_t)fl_memory_tokens(m), (uint64_t)count))
         return fl_fail(FL_ERR_ARGUMENT, "%s: %lld token ids: the file would have no size", path, (long long)count);
-    FL_TRY(check_types(m, path));
 
     saver s;
     fl_checksum_start(&s.sum);
@@ -232,8 +203,10 @@ static fl_status check_layer(const char *file, const uint8_t *at, size_t offset,
         uint8_t wanted[8];
         put_type(wanted, type[i].wanted);
         if (memcmp(at + type[i].at, wanted, sizeof wanted))
-            return fl_fail(FL_ERR_STATE, "%s: offset %zu: layer %d: %s: is not the %.8s of the memory", file,
-                           offset + type[i].at, layer, type[i].name, (const char *)wanted);
+            return fl_fail(FL_ERR_STATE,
+                           "%s: offset %zu: layer %d: %s: is not %.8s, in which the session stores; choose the type "
+                           "the snapshot was made with",
+                           file, offset + type[i].at, layer, type[i].name, (const char *)wanted);
     }
     return FL_OK;
 }
@@ -326,7 +299,7 @@ static fl_status restore_pages(const char *file, const uint8_t *b, const layout 
             memcpy(page, b + place, bytes);
             int used = used_in_page(tokens, p);
             if (used == FL_PAGE_TOKENS) continue;
-            clear_rest(&shape, page, used);
+            fl_kv_clear_from(&shape, page, used);
             if (memcmp(page, b + place, bytes))
                 return fl_fail(FL_ERR_FORMAT, "%s: offset %zu: page %lld of layer %d: is not zero after its last token",
                                file, place, (long long)p, i);
@@ -342,7 +315,6 @@ fl_status fl_snapshot_parse(const char *file, const void *bytes, size_t size, fl
     layout l;
     if (fl_memory_tokens(m) || fl_memory_pending(m))
         return fl_fail(FL_ERR_STATE, "%s: the memory to restore into holds tokens already", file);
-    FL_TRY(check_types(m, file));
     FL_TRY(check_header(file, b, size, m, &l));
     FL_TRY(check_content(file, b, &l, identity, vocab));
 

@@ -43,6 +43,19 @@ typedef struct fl_attend_pair {
     float *dk, *dv; /* [64][head_dim], accumulated; dk is log2(e) times the gradient, as q is */
 } fl_attend_pair;
 
+/* How keys and values may be stored beside fp32; the layouts are those of tensor/kv_page.h. */
+typedef enum fl_attend_format {
+    FL_ATTEND_F16,
+    FL_ATTEND_BF16,
+    FL_ATTEND_Q8_0,
+    FL_ATTEND_Q4_0,
+    FL_ATTEND_FORMATS
+} fl_attend_format;
+
+/* 64 stored keys or values to fp32, exactly, or by one rounded multiplication of scale and integer: what reads them has
+ * the same bits as if it read fp32 of these values. `to` is aligned to 64 bytes. */
+typedef void fl_attend_unpack(const void *from, int head_dim, float *to);
+
 typedef struct fl_attend_kernels {
     /* Take in one tile: k [head_dim][64], v [64][head_dim]. */
     void (*forward)(const fl_attend_state *s, const float *k, const float *v, const uint8_t *first,
@@ -59,6 +72,9 @@ typedef struct fl_attend_kernels {
 
     /* x = 2^x, x <= 0 */
     void (*exp2)(float *x, int n);
+
+    fl_attend_unpack *keys[FL_ATTEND_FORMATS];   /* a tile -> [head_dim][64] */
+    fl_attend_unpack *values[FL_ATTEND_FORMATS]; /* 64 rows -> [64][head_dim] */
 } fl_attend_kernels;
 
 extern const fl_attend_kernels fl_attend_kernels_generic;

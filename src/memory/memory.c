@@ -70,9 +70,8 @@ static fl_status shape_check(const fl_kv_shape *s, int layer)
     if (s->head_dim > FL_HEAD_DIM_MAX)
         return fl_fail(FL_ERR_UNSUPPORTED, "memory: layer %d has heads of size %d: attention goes up to %d", layer,
                        s->head_dim, FL_HEAD_DIM_MAX);
-    if (s->k_type != FL_F32 || s->v_type != FL_F32)
-        return fl_fail(FL_ERR_UNSUPPORTED, "memory: layer %d stores keys or values in a type other than F32: use F32",
-                       layer);
+    FL_TRY(fl_kv_type_check(s->k_type, s->head_dim, "keys"));
+    FL_TRY(fl_kv_type_check(s->v_type, s->head_dim, "values"));
     size_t values = (size_t)FL_PAGE_TOKENS * 2 * sizeof(float), bytes;
     if (!fl_size_mul(values, (size_t)s->head_dim, &values) || !fl_size_mul(values, (size_t)s->kv_heads, &values) ||
         !fl_size_add(values, FL_ALIGNMENT, &bytes))

@@ -99,14 +99,68 @@ static void test_layout(void **state)
     assert_int_equal(fl_kv_value_offset(&s, 0, 0), 3 * 256 * 5 * 4);
     assert_int_equal(fl_kv_value_offset(&s, 1, 7), (3 * 256 + 256 + 7) * 5 * 4);
     assert_int_equal(fl_kv_page_bytes(&s), 2 * 3 * 256 * 5 * 4);
+    /* Two bytes a value; blocks of 32 take 34 bytes in Q8_0 and 18 in Q4_0. */
+    fl_kv_shape half = {3, 5, FL_F16, FL_BF16}, blocks = {2, 96, FL_Q8_0, FL_Q4_0};
+    assert_int_equal(fl_kv_key_offset(&half, 2, 3), (2 * 4 + 3) * 5 * 64 * 2);
+    assert_int_equal(fl_kv_value_offset(&half, 1, 7), (3 * 256 + 256 + 7) * 5 * 2);
+    assert_int_equal(fl_kv_page_bytes(&half), 2 * 3 * 256 * 5 * 2);
+    assert_int_equal(fl_kv_key_offset(&blocks, 1, 1), 5 * 64 * 3 * 34);
+    assert_int_equal(fl_kv_value_offset(&blocks, 1, 7), 2 * 256 * 3 * 34 + (256 + 7) * 3 * 18);
+    assert_int_equal(fl_kv_page_bytes(&blocks), 2 * 256 * 3 * (34 + 18));
+}
+
+/* Key 70 of a page of Q4_0, byte by byte where the header says it lies; and every type comes back from its tile. */
+static void test_key_tiles(void **state)
+{
+    (void)state;
+    fl_kv_shape s = {1, 64, FL_Q4_0, FL_F32};
+    uint8_t row[36], back[FL_KV_ROW_BYTES_MAX], *tile = calloc(1, 36 * 64);
+    for (int i = 0; i < 36; i++)
+        row[i] = (uint8_t)(i + 1);
+    fl_kv_put_keys(&s, tile, 6, 1, (const void *const[]){row});
+    for (int b = 0; b < 2; b++) {
+        assert_memory_equal(tile + (b * 64 + 6) * 2, row + 18 * b, 2);
+        for (int i = 0; i < 16; i++)
+            assert_int_equal(tile[2 * 64 * 2 + (b * 16 + i) * 64 + 6], row[18 * b + 2 + i]);
+    }
+    int set = 0;
+    for (int i = 0; i < 36 * 64; i++)
+        set += tile[i] != 0;
+    assert_int_equal(set, 36);
+    free(tile);
+
+    static const fl_dtype types[] = {FL_F32, FL_F16, FL_BF16, FL_Q8_0, FL_Q4_0};
+    for (int t = 0; t < 5; t++) {
+        fl_kv_shape shape = {1, 64, types[t], FL_F32};
+        size_t bytes = fl_kv_key_offset(&shape, 0, 1), key_bytes = bytes / 64;
+        uint8_t *keys = malloc(bytes), *made = malloc(bytes);
+        for (size_t i = 0; i < bytes; i++)
+            keys[i] = (uint8_t)(i * 131 >> 3);
+        for (int key = 0; key < 64;) {
+            int n = key % 3 ? 8 : 5;
+            if (n > 64 - key) n = 64 - key;
+            const void *rows[8];
+            for (int i = 0; i < n; i++)
+                rows[i] = keys + (size_t)(key + i) * key_bytes;
+            fl_kv_put_keys(&shape, made, key, n, rows);
+            key += n;
+        }
+        for (int key = 0; key < 64; key++) {
+            fl_kv_get_key(&shape, made, key, back);
+            assert_memory_equal(back, keys + (size_t)key * key_bytes, key_bytes);
+        }
+        free(keys);
+        free(made);
+    }
 }
 
 static void test_refuses(void **state)
 {
     (void)state;
     fl_memory *m = NULL;
-    fl_kv_shape bad[] = {{0, 4, FL_F32, FL_F32}, {1, 0, FL_F32, FL_F32},  {-1, 4, FL_F32, FL_F32},
-                         {1, 4, FL_F16, FL_F32}, {1, 4, FL_F32, FL_BF16}, {1, FL_HEAD_DIM_MAX + 1, FL_F32, FL_F32}};
+    fl_kv_shape bad[] = {{0, 4, FL_F32, FL_F32},  {1, 0, FL_F32, FL_F32},   {-1, 4, FL_F32, FL_F32},
+                         {1, 4, FL_Q8_0, FL_F32}, {1, 48, FL_F32, FL_Q4_0}, {1, FL_HEAD_DIM_MAX + 1, FL_F32, FL_F32},
+                         {1, 32, FL_I32, FL_F32}, {1, 32, FL_F32, FL_Q4_1}, {1, 32, FL_DTYPE_COUNT, FL_F32}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         assert_int_not_equal(fl_memory_create(&m, 1, &bad[i]), FL_OK);
         assert_string_not_equal(fl_error_message(), "");
@@ -334,6 +388,7 @@ int main(void)
     fl_rng_seed(&rng, 11);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_layout),
+        cmocka_unit_test(test_key_tiles),
         cmocka_unit_test(test_refuses),
         cmocka_unit_test(test_fork_then_both_write),
         cmocka_unit_test(test_page_for_write_leaves_the_fork_alone),

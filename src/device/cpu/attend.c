@@ -16,7 +16,7 @@
 #define BATCH 256          /* sequences handled at once */
 #define UNITS_PER_THREAD 4 /* with fewer units than this, each key block of a unit becomes a task */
 #define SPLIT_BYTES ((size_t)16 << 20)
-#define SLOT 2 /* of the scratch memory; shared, the next one too */
+#define SLOT 2 /* and the next: of the scratch memory */
 
 _Static_assert(FL_ATTEND_KEYS == FL_TILE_KEYS, "kernels work on the tiles of a page");
 _Static_assert(BLOCK_KEYS % FL_PAGE_TOKENS == 0, "a key block is whole pages");
@@ -43,6 +43,7 @@ typedef struct unit {
     int64_t all_lo, all_hi; /* every row sees all of [all_lo, all_hi) */
     int64_t row_lo[FL_ATTEND_ROWS], row_hi[FL_ATTEND_ROWS];
     float *q, *lanes, *weight; /* [rows][head_dim] scaled, [rows][16], [rows][64] */
+    float *k, *v;              /* a tile of keys, values of a tile: where those stored in other types become fp32 */
     part block, total;
 } unit;
 
@@ -171,6 +172,8 @@ static void unit_gather(const attend_job *job, unit *u, int thread)
     u->weight = u->lanes + lanes;
     u->block = part_at(u->weight + weight, FL_ATTEND_ROWS);
     u->total = part_at(u->weight + weight + rest, FL_ATTEND_ROWS);
+    u->k = fl_cpu_scratch(job->device, thread, SLOT + 1, 2 * (size_t)d * FL_TILE_KEYS * sizeof(float));
+    u->v = u->k + (ptrdiff_t)d * FL_TILE_KEYS;
     unit_prefetch(job, u, job->args->q, false);
     float scale = (float)(job->args->scale * FL_LOG2_E);
     for (int r = 0; r < u->rows; r++) {
@@ -181,11 +184,22 @@ static void unit_gather(const attend_job *job, unit *u, int thread)
     }
 }
 
+/* Stored keys or values of a tile as fp32: where they lie, or converted at `to`. All rows of the unit share it. */
+static const float *tile_of(fl_dtype type, fl_attend_unpack *const *unpack, const void *stored, int head_dim, float *to)
+{
+    static const fl_attend_format format[FL_DTYPE_COUNT] = {
+        [FL_F16] = FL_ATTEND_F16, [FL_BF16] = FL_ATTEND_BF16, [FL_Q8_0] = FL_ATTEND_Q8_0, [FL_Q4_0] = FL_ATTEND_Q4_0};
+    if (type == FL_F32) return stored;
+    unpack[format[type]](stored, head_dim, to);
+    return to;
+}
+
 /* u->block = softmax over keys block*1024 .. of every row. */
 static void unit_attend(const attend_job *job, unit *u, int64_t block)
 {
     int d = job->head_dim;
     const fl_kv_view *kv = &u->seq->kv;
+    const fl_attend_kernels *kernels = job->device->kernels->attend;
     part_clear(&u->block, u->rows, d);
     memset(u->lanes, 0, (size_t)u->rows * FL_ATTEND_LANES * sizeof(float));
     fl_attend_state state = {u->rows, d, u->q, u->block.max, u->lanes, u->block.out, u->weight};
@@ -194,10 +208,12 @@ static void unit_attend(const attend_job *job, unit *u, int64_t block)
     for (; key < end; key += FL_TILE_KEYS) {
         const char *page = kv->page[key / FL_PAGE_TOKENS];
         int within = (int)(key % FL_PAGE_TOKENS);
-        const void *k = page + fl_kv_key_offset(&kv->shape, u->kv_head, within / FL_TILE_KEYS);
-        const void *v = page + fl_kv_value_offset(&kv->shape, u->kv_head, within);
+        const char *keys = page + fl_kv_key_offset(&kv->shape, u->kv_head, within / FL_TILE_KEYS);
+        const char *values = page + fl_kv_value_offset(&kv->shape, u->kv_head, within);
+        const float *k = tile_of(kv->shape.k_type, kernels->keys, keys, d, u->k);
+        const float *v = tile_of(kv->shape.v_type, kernels->values, values, d, u->v);
         if (key >= u->all_lo && key + FL_TILE_KEYS <= u->all_hi) {
-            job->device->kernels->attend->forward(&state, k, v, NULL, NULL);
+            kernels->forward(&state, k, v, NULL, NULL);
             continue;
         }
         uint8_t first[FL_ATTEND_ROWS], last[FL_ATTEND_ROWS];
@@ -205,7 +221,7 @@ static void unit_attend(const attend_job *job, unit *u, int64_t block)
             first[r] = fl_within_tile(u->row_lo[r], key);
             last[r] = fl_within_tile(u->row_hi[r], key);
         }
-        job->device->kernels->attend->forward(&state, k, v, first, last);
+        kernels->forward(&state, k, v, first, last);
     }
     for (int r = 0; r < u->rows; r++) {
         float *lane = u->lanes + r * FL_ATTEND_LANES;

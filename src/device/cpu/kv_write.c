@@ -1,6 +1,4 @@
-/* Rows of keys and values into the pages of a memory, keys transposed. */
-#include <string.h>
-
+/* Rows of keys and values into the pages of a memory, in its types, keys transposed. */
 #include "base/size.h"
 #include "device/cpu/cpu.h"
 #include "device/cpu/range.h"
@@ -13,18 +11,6 @@ typedef struct kv_write {
 
 /* Tokens that are written together: their reads are one cache line's width of the tile apart. */
 #define TOGETHER 8
-
-static void write_keys(const float *const *from, int n, int head_dim, float *to)
-{
-    if (n == TOGETHER)
-        for (int c = 0; c < head_dim; c++)
-            for (int i = 0; i < TOGETHER; i++)
-                to[c * FL_TILE_KEYS + i] = from[i][c];
-    else
-        for (int c = 0; c < head_dim; c++)
-            for (int i = 0; i < n; i++)
-                to[c * FL_TILE_KEYS + i] = from[i][c];
-}
 
 /* Tiles first .. end-1, counted from the one that holds the first token. */
 static void write_tiles(void *context, int64_t first, int64_t end)
@@ -40,15 +26,20 @@ static void write_tiles(void *context, int64_t first, int64_t end)
         int64_t row = w->first_row + (token - w->first_token);
         char *page = w->kv->page[token / FL_PAGE_TOKENS];
         for (int h = 0; h < s->kv_heads; h++) {
-            const float *from[TOGETHER];
-            for (int i = 0; i < n; i++)
-                from[i] = fl_row(w->k, row + i) + (ptrdiff_t)h * s->head_dim;
-            void *keys = page + fl_kv_key_offset(s, h, within / FL_TILE_KEYS);
-            write_keys(from, n, s->head_dim, (float *)keys + key);
             char *values = page + fl_kv_value_offset(s, h, within);
-            size_t row_bytes = (size_t)s->head_dim * sizeof(float);
-            for (int i = 0; i < n; i++)
-                memcpy(values + (size_t)i * row_bytes, fl_row(w->v, row + i) + (ptrdiff_t)h * s->head_dim, row_bytes);
+            size_t value_bytes = fl_kv_value_offset(s, h, 1) - fl_kv_value_offset(s, h, 0);
+            char converted[TOGETHER][FL_KV_ROW_BYTES_MAX];
+            const void *keys[TOGETHER];
+            for (int i = 0; i < n; i++) {
+                keys[i] = fl_row(w->k, row + i) + (ptrdiff_t)h * s->head_dim;
+                if (s->k_type != FL_F32) {
+                    fl_from_f32(s->k_type, keys[i], converted[i], s->head_dim);
+                    keys[i] = converted[i];
+                }
+                const float *value = fl_row(w->v, row + i) + (ptrdiff_t)h * s->head_dim;
+                fl_from_f32(s->v_type, value, values + (size_t)i * value_bytes, s->head_dim);
+            }
+            fl_kv_put_keys(s, page + fl_kv_key_offset(s, h, within / FL_TILE_KEYS), key, n, keys);
         }
         token += n;
     }

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "kernel/quant_legacy.h"
 #include "kernel/simd/exp2.h"
 
 static const float from_zero[1], from_c[1]; /* their addresses count */
@@ -72,9 +73,78 @@ static void exp2_all(float *x, int n)
 
 #include "kernel/attend_tile.h"
 
+/* ---- stored keys and values to fp32 ------------------------------------------------------------------------------ */
+
+static float half_at(const void *from, ptrdiff_t i)
+{
+    uint16_t half;
+    memcpy(&half, (const char *)from + 2 * i, sizeof half);
+    return fl_f16_to_f32(half);
+}
+
+static void unpack_f16(const void *from, int head_dim, float *to)
+{
+    for (ptrdiff_t i = 0; i < (ptrdiff_t)head_dim * FL_ATTEND_KEYS; i++)
+        to[i] = half_at(from, i);
+}
+
+static void unpack_bf16(const void *from, int head_dim, float *to)
+{
+    for (ptrdiff_t i = 0; i < (ptrdiff_t)head_dim * FL_ATTEND_KEYS; i++) {
+        uint16_t half;
+        memcpy(&half, (const char *)from + 2 * i, sizeof half);
+        to[i] = fl_bf16_to_f32(half);
+    }
+}
+
+static void keys_q8_0(const void *from, int head_dim, float *to)
+{
+    const int8_t *q = (const int8_t *)from + head_dim / FL_QUANT_CHUNK * 2 * FL_ATTEND_KEYS;
+    for (ptrdiff_t c = 0; c < head_dim; c++)
+        for (int j = 0; j < FL_ATTEND_KEYS; j++)
+            to[c * FL_ATTEND_KEYS + j] =
+                half_at(from, c / FL_QUANT_CHUNK * FL_ATTEND_KEYS + j) * (float)q[c * FL_ATTEND_KEYS + j];
+}
+
+static void keys_q4_0(const void *from, int head_dim, float *to)
+{
+    const uint8_t *q = (const uint8_t *)from + head_dim / FL_QUANT_CHUNK * 2 * FL_ATTEND_KEYS;
+    for (ptrdiff_t c = 0; c < head_dim; c++) {
+        ptrdiff_t block = c / FL_QUANT_CHUNK, within = c % FL_QUANT_CHUNK;
+        const uint8_t *byte = q + (block * (FL_QUANT_CHUNK / 2) + within % (FL_QUANT_CHUNK / 2)) * FL_ATTEND_KEYS;
+        for (int j = 0; j < FL_ATTEND_KEYS; j++) {
+            int nibble = within < FL_QUANT_CHUNK / 2 ? byte[j] & 15 : byte[j] >> 4;
+            to[c * FL_ATTEND_KEYS + j] = half_at(from, block * FL_ATTEND_KEYS + j) * (float)(nibble - 8);
+        }
+    }
+}
+
+static inline void values_of(const fl_quant_format format, const void *from, int head_dim, float *to)
+{
+    const char *block = from;
+    for (int b = 0; b < head_dim / FL_QUANT_CHUNK * FL_ATTEND_KEYS; b++, block += format.bytes) {
+        int8_t q[FL_QUANT_CHUNK];
+        format.values(block, 0, q);
+        for (int i = 0; i < FL_QUANT_CHUNK; i++)
+            *to++ = half_at(block, 0) * (float)q[i];
+    }
+}
+
+static void values_q8_0(const void *from, int head_dim, float *to)
+{
+    values_of(FL_FORMAT_Q8_0, from, head_dim, to);
+}
+
+static void values_q4_0(const void *from, int head_dim, float *to)
+{
+    values_of(FL_FORMAT_Q4_0, from, head_dim, to);
+}
+
 const fl_attend_kernels fl_attend_kernels_generic = {
     .forward = forward,
     .backward = backward,
     .backward_query = backward_query,
     .exp2 = exp2_all,
+    .keys = {unpack_f16, unpack_bf16, keys_q8_0, keys_q4_0},
+    .values = {unpack_f16, unpack_bf16, values_q8_0, values_q4_0},
 };

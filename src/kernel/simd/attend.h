@@ -365,10 +365,13 @@ static void exp2_all(float *x, int n)
 }
 
 #include "kernel/attend_tile.h"
+#include "kernel/simd/attend_unpack.h"
 
 const fl_attend_kernels ATTEND_TABLE = {
     .forward = forward,
     .backward = backward,
     .backward_query = backward_query,
     .exp2 = exp2_all,
+    .keys = {unpack_f16, unpack_bf16, keys_q8_0, keys_q4_0},
+    .values = {unpack_f16, unpack_bf16, values_q8_0, values_q4_0},
 };
