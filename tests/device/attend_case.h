@@ -23,7 +23,8 @@ typedef enum ranges { CAUSAL, BIDIRECTIONAL, WINDOW, DOCUMENTS, RANDOM, RANGE_KI
 
 typedef struct attend_case {
     int heads, kv_heads, head_dim;
-    int64_t rows, keys; /* row r is key keys - rows + r */
+    fl_dtype k_type, v_type; /* of the pages */
+    int64_t rows, keys;      /* row r is key keys - rows + r */
     float scale;
     fl_tensor q, k, v; /* [rows, heads*dim], [keys, kv_heads*dim] */
     int64_t *lo, *hi;  /* [rows] */
@@ -108,7 +109,7 @@ static inline void fill_ranges(fl_rng *rng, attend_case *c, ranges kind)
 /* Fresh pages for so many keys, in c->seq. */
 static inline void case_pages(attend_case *c, int64_t keys)
 {
-    fl_kv_shape shape = {c->kv_heads, c->head_dim, FL_F32, FL_F32};
+    fl_kv_shape shape = {c->kv_heads, c->head_dim, c->k_type, c->v_type};
     size_t bytes = fl_kv_page_bytes(&shape);
     int64_t pages = (keys + FL_PAGE_TOKENS - 1) / FL_PAGE_TOKENS;
     c->page = calloc((size_t)pages, sizeof *c->page);

@@ -1,5 +1,6 @@
 /* Attention forward against a softmax in double precision, and the promise that a row's bits depend on nothing but its
  * query, its range and its keys. */
+#include "base/size.h"
 #include "device/attend_case.h"
 
 static fl_rng rng;
@@ -173,6 +174,85 @@ static void test_bits_do_not_depend_on_rows_and_threads(void **state)
             }
             result_free(&all);
         }
+        case_close(&c);
+    }
+}
+
+/* What a type makes of a matrix of heads. */
+static fl_tensor rounded(const fl_tensor *t, fl_dtype type, int head_dim)
+{
+    fl_tensor out = matrix(t->rows, t->cols, 0);
+    char bytes[FL_KV_ROW_BYTES_MAX];
+    for (int64_t r = 0; r < t->rows; r++)
+        for (int64_t c = 0; c < t->cols; c += head_dim) {
+            fl_from_f32(type, fl_row(t, r) + c, bytes, head_dim);
+            fl_to_f32(type, bytes, fl_row(&out, r) + c, head_dim);
+        }
+    return out;
+}
+
+static void assert_reads_back(const attend_case *c, fl_device *d, const fl_tensor *k, const fl_tensor *v)
+{
+    int64_t first = below(&rng, c->keys), n = 1 + below(&rng, c->keys - first);
+    fl_tensor read_k = matrix(n, k->cols, 0), read_v = matrix(n, v->cols, 0);
+    fl_cpu_kv_read(d, &c->seq.kv, first, &read_k, &read_v);
+    assert_memory_equal(read_k.data, fl_row(k, first), (size_t)(n * k->cols) * sizeof(float));
+    assert_memory_equal(read_v.data, fl_row(v, first), (size_t)(n * v->cols) * sizeof(float));
+    free(read_k.data);
+    free(read_v.data);
+}
+
+/* Every pair of types: right against double of the values it stores; the bits of fp32 pages that hold these values; and
+ * the same at every level, for any threads and any piece of the rows. */
+static void test_types(void **state)
+{
+    (void)state;
+    static const fl_dtype types[] = {FL_F32, FL_F16, FL_BF16, FL_Q8_0, FL_Q4_0};
+    static const int dims[] = {64, 32, 128, 96}, any_dims[] = {64, 7, 80, 8};
+    const fl_attend_kernels *level[3];
+    int levels = attend_levels(level);
+    for (int i = 0; i < 25; i++) {
+        fl_dtype k_type = types[i / 5], v_type = types[i % 5];
+        bool blocks = i / 5 > 2 || i % 5 > 2;
+        int group = 1 + (int)below(&rng, 3), kv_heads = 1 + (int)below(&rng, 2);
+        int64_t keys = i % 6 ? 1 + below(&rng, 300) : 2100, rows = 1 + below(&rng, keys < 120 ? keys : 120);
+        attend_case c;
+        case_open(&c, &rng, group * kv_heads, kv_heads, (blocks ? dims : any_dims)[below(&rng, 4)], rows, keys,
+                  (ranges)(i % RANGE_KINDS));
+        case_free_pages(&c);
+        c.k_type = k_type;
+        c.v_type = v_type;
+        case_pages(&c, keys);
+        attend_device d;
+        device_open(&d, level[levels - 1], 2);
+        case_write(&c, &rng, &d.device);
+        attend_case plain = c;
+        plain.k = rounded(&c.k, k_type, c.head_dim);
+        plain.v = rounded(&c.v, v_type, c.head_dim);
+        plain.k_type = plain.v_type = FL_F32;
+        case_pages(&plain, keys);
+        case_write(&plain, &rng, &d.device);
+        assert_reads_back(&c, &d.device, &plain.k, &plain.v);
+        device_close(&d);
+
+        result wanted = attend(&plain, level[levels - 1], 1);
+        check(&plain, &wanted.out, wanted.lse);
+        for (int l = keys > 300 ? levels - 1 : 0; l < levels; l++)
+            for (int threads = 1; threads <= 3; threads++) {
+                result got = attend(&c, level[l], threads);
+                assert_same_rows(&c, &wanted, 0, &got, 0, rows);
+                result_free(&got);
+            }
+        for (int64_t r = 0; r < rows; r += 1 + below(&rng, 40)) {
+            int64_t n = fl_min64(1 + below(&rng, 30), rows - r);
+            result piece = attend_rows(&c, level[r % levels], 1 + (int)(r % 3), r, n);
+            assert_same_rows(&c, &wanted, r, &piece, 0, n);
+            result_free(&piece);
+        }
+        result_free(&wanted);
+        free(plain.k.data);
+        free(plain.v.data);
+        case_free_pages(&plain);
         case_close(&c);
     }
 }
@@ -387,6 +467,7 @@ int main(void)
         cmocka_unit_test(test_shapes),
         cmocka_unit_test(test_longest_head),
         cmocka_unit_test(test_bits_do_not_depend_on_rows_and_threads),
+        cmocka_unit_test(test_types),
         cmocka_unit_test(test_unseen_keys_do_not_leak),
         cmocka_unit_test(test_two_passes_merge),
         cmocka_unit_test(test_sequences),
