@@ -236,6 +236,7 @@ fl_status fl_gguf_tokens_write(fl_gguf_keys *keys, const fl_config *config)
     if (config->eos_count > most)
         return fl_fail(FL_ERR_UNSUPPORTED, "%s: eos_token_id: %d ids; there are keys for %d", where, config->eos_count,
                        most);
+    fl_gguf_put_string(keys, "tokenizer.ggml.model", "none"); /* llama.cpp then takes ids, vocab_size of them */
     if (config->bos >= 0) fl_gguf_put_u32(keys, "tokenizer.ggml.bos_token_id", (uint32_t)config->bos);
     for (int i = 0; i < config->eos_count; i++)
         fl_gguf_put_u32(keys, ends[i], (uint32_t)config->eos[i]);

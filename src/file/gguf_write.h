@@ -36,8 +36,8 @@ fl_status fl_gguf_write_file(const char *path, const fl_gguf_keys *keys, const f
  * and matrices whose rows are no whole number of blocks are F16. With Q4_0 the head (or the embedding that serves as
  * one) is Q8_0.
  *
- * tokenizer: tokenizer.* keys (and further ones) to write, or NULL: those of source when that is a GGUF file, else only
- * the ids of special tokens that config has; llama.cpp does not open a file without a vocabulary.
+ * tokenizer: tokenizer.* keys (and further ones) to write, or NULL: those of source when that is a GGUF file, else the
+ * ids of special tokens that config has and the tokenizer "none", with which llama.cpp takes and gives ids.
  *
  * FL_ERR_UNSUPPORTED, before anything is written: the format has no way to say what config says (dynamic scaling; a
  * schedule of divisors in an architecture for which llama.cpp does not read them; another activation). */
