@@ -21,6 +21,7 @@
 
 struct fl_regex {
     pcre2_code *code;
+    char *pattern;
 };
 
 static fl_status unsupported(size_t offset, const char *what)
@@ -75,7 +76,8 @@ fl_status fl_regex_compile(fl_regex **out, const char *pattern)
     fl_buffer translated = {0};
     fl_status status = translate(pattern, &translated);
     fl_regex *r = status == FL_OK ? fl_calloc(1, sizeof(*r)) : NULL;
-    if (status == FL_OK && !r) status = FL_ERR_MEMORY;
+    if (r) r->pattern = fl_strdup(pattern);
+    if (status == FL_OK && (!r || !r->pattern)) status = FL_ERR_MEMORY;
     pcre2_compile_context *context = status == FL_OK ? pcre2_compile_context_create(NULL) : NULL;
     if (context) {
         int code = 0;
@@ -107,7 +109,13 @@ void fl_regex_free(fl_regex *r)
 {
     if (!r) return;
     pcre2_code_free(r->code);
+    fl_free(r->pattern);
     fl_free(r);
+}
+
+const char *fl_regex_pattern(const fl_regex *r)
+{
+    return r->pattern;
 }
 
 fl_status fl_regex_begin(fl_regex_scan *s, const fl_regex *r, const char *text, size_t length)

@@ -11,6 +11,7 @@ typedef struct fl_regex fl_regex;
  * the fault. A compiled pattern may be shared by threads. */
 fl_status fl_regex_compile(fl_regex **out, const char *pattern);
 void fl_regex_free(fl_regex *r);
+const char *fl_regex_pattern(const fl_regex *r); /* as it was given */
 
 /* All matches from left to right. */
 typedef struct fl_regex_scan {

@@ -1,0 +1,53 @@
+/* furlong convert: a model from one format or type to another. */
+#include <stddef.h>
+
+#include "cli/commands.h"
+
+typedef struct convert_options {
+    const char *model, *out, *type, *format, *tokenizer;
+    bool no_tokenizer;
+} convert_options;
+
+#define AT(member) offsetof(convert_options, member)
+
+static const cli_flag flags[] = {
+    {"model", 'm', "MODEL", CLI_TEXT, AT(model), NULL, 0, 0, NULL,
+     "a Hugging Face folder, a .safetensors file in one, a GGUF file, or a llama2.c .bin"},
+    {"out", 'o', "FILE", CLI_TEXT, AT(out), NULL, 0, 0, NULL, "file or folder to write"},
+    {"format", 0, "NAME", CLI_TEXT, AT(format), NULL, 0, 0, "hf|gguf|llama2c",
+     "format to write; without it, by the end of --out: .gguf, .bin, else a Hugging Face folder"},
+    {"type", 0, "TYPE", CLI_TEXT, AT(type), NULL, 0, 0, "f32|f16|bf16|q8_0|q4_0",
+     "type of the matrices; without it, as stored, or f32 where the format has no such"},
+    {"tokenizer", 0, "FILE", CLI_TEXT, AT(tokenizer), NULL, 0, 0, NULL,
+     "take the tokenizer from here instead of from the model"},
+    {"no-tokenizer", 0, NULL, CLI_SWITCH, AT(no_tokenizer), NULL, 0, 0, NULL, "leave the tokenizer out"},
+};
+static const cli_group group = CLI_GROUP("Conversion", flags);
+static const cli_group *const groups[] = {&group, NULL};
+
+static int run(const cli_call *call)
+{
+    const convert_options *o = call->options;
+    if (!o->model) return cli_misused(call, "name a model with -m MODEL");
+    if (!o->out) return cli_misused(call, "name a file or folder to write with -o FILE");
+    if (o->tokenizer && o->no_tokenizer) return cli_misused(call, "--tokenizer and --no-tokenizer exclude each other");
+    fl_convert_options options = FL_CONVERT_OPTIONS_INIT;
+    options.format = o->format;
+    options.type = o->type;
+    options.tokenizer = o->tokenizer;
+    options.no_tokenizer = o->no_tokenizer;
+    fl_status status = fl_convert(o->model, o->out, &options);
+    return status == FL_OK ? CLI_OK : cli_failed(status);
+}
+
+const cli_command cli_convert = {
+    "convert",
+    "write a model in another format or type",
+    NULL,
+    "Write a model as a Hugging Face folder, a GGUF file that llama.cpp reads too, or a llama2.c file, with its "
+    "tokenizer, "
+    "chat template and ids that end a text. A llama2.c file gets its tokenizer.bin beside it. What a format cannot say "
+    "is an error that names it.",
+    sizeof(convert_options),
+    groups,
+    run};
