@@ -267,7 +267,8 @@ INLINE void columns_of(const fl_quant_layout l, const int height, const int vect
                        const char *tile, const char *panel, const fl_gemm_out *out)
 {
     fl_vec sum[FL_QUANT_MOST_HEIGHT * 4];
-    const int groups = 32 / l.group;
+    const int groups = 32 / l.group, fours = l.group / 4;
+    const int lines = 2 * (l.low + l.high) * vectors * FL_LANES / FL_QUANT_PANEL; /* of 64 bytes in a chunk's columns */
     UNROLL
     for (int i = 0; i < height; i++) {
         UNROLL
@@ -291,7 +292,7 @@ INLINE void columns_of(const fl_quant_layout l, const int height, const int vect
         for (int c = 0; c < l.chunks; c++) {
             if (height <= 2) {
                 UNROLL
-                for (int line = 0; line < 2 * (l.low + l.high) / (FL_QUANT_PANEL / FL_LANES / vectors); line++)
+                for (int line = 0; line < lines; line++)
                     __builtin_prefetch(chunk + BYTES_AHEAD + line * 64, 0, 2);
             }
             fl_vec product[FL_QUANT_MOST_HEIGHT * 4];
@@ -305,7 +306,8 @@ INLINE void columns_of(const fl_quant_layout l, const int height, const int vect
                         integer[i * vectors + v] = set_ints(tile + 4 * (height * (1 + g) + i));
                 }
                 UNROLL
-                for (int j = g * 8 / groups; j < (g + 1) * 8 / groups; j++) {
+                for (int four = 0; four < fours; four++) {
+                    const int j = g * fours + four;
                     ints u[4];
                     UNROLL
                     for (int v = 0; v < vectors; v++)
