@@ -138,7 +138,7 @@ typedef struct fl_model_info {
     int64_t vocab, width, layers, heads, kv_heads, head_dim, ffn;
     int64_t window;         /* tokens, after scaling */
     int64_t trained_window; /* tokens, before scaling */
-    int64_t kv_bytes_per_token;
+    int64_t kv_bytes_per_token; /* in fp32; fl_model_kv_bytes for other types */
     const char *stored_type;
     bool rotary;
     const char *rope_scaling; /* kind in force */
@@ -147,6 +147,9 @@ typedef struct fl_model_info {
 } fl_model_info;
 
 FL_API fl_status fl_model_get_info(const fl_model *model, fl_model_info *info);
+/* Bytes that keys and values of one token take in all layers when stored in these types, as in fl_session_options. */
+FL_API fl_status fl_model_kv_bytes(const fl_model *model, const char *type_k, const char *type_v,
+                                   int64_t *bytes_per_token);
 
 /* ---- tokenizer ---------------------------------------------------------------------------------------------- */
 
@@ -212,11 +215,13 @@ typedef struct fl_session_options {
     int64_t sinks;           /* with a sliding window: first tokens that stay visible. Positions and memory grow on */
     fl_progress_fn progress; /* stage "prefill", in tokens; reads of more than one token report */
     void *progress_user;
+    const char *type_k, *type_v; /* how keys and values are stored: "f32", "f16", "bf16", "q8_0" or "q4_0"; NULL: "f32".
+                                    The last two need heads of a multiple of 32 values */
 } fl_session_options;
 
 #define FL_SESSION_OPTIONS_INIT                                                                                        \
     {                                                                                                                  \
-        sizeof(fl_session_options), 0, 0, FL_OVERFLOW_ERROR, 0, 0, NULL, NULL                                          \
+        sizeof(fl_session_options), 0, 0, FL_OVERFLOW_ERROR, 0, 0, NULL, NULL, NULL, NULL                              \
     }
 
 FL_API fl_status fl_session_create(fl_session **out, const fl_model *model, const fl_session_options *options);
@@ -407,11 +412,12 @@ typedef struct fl_ppl_options {
     int64_t max_tokens; /* sliding, disjoint: text tokens used; 0: all */
     fl_progress_fn progress;
     void *progress_user;
+    const char *type_k, *type_v; /* as in fl_session_options */
 } fl_ppl_options;
 
 #define FL_PPL_OPTIONS_INIT                                                                                            \
     {                                                                                                                  \
-        sizeof(fl_ppl_options), FL_PPL_SINGLE, NULL, 0, 256, 128, 16, NULL, 0, 0, NULL, NULL                           \
+        sizeof(fl_ppl_options), FL_PPL_SINGLE, NULL, 0, 256, 128, 16, NULL, 0, 0, NULL, NULL, NULL, NULL               \
     }
 
 typedef struct fl_ppl_result {
@@ -436,6 +442,64 @@ typedef struct fl_document {
  * with both numbers. */
 FL_API fl_status fl_eval_ppl(fl_ppl_result *result, const fl_model *model, const fl_document *document,
                              int document_count, int32_t bos, const fl_ppl_options *options);
+
+/* ---- planning ----------------------------------------------------------------------------------------------- */
+
+/* What a predicted window rests on. */
+typedef enum fl_plan_basis {
+    FL_PLAN_LAW,          /* the scaling laws of RoPE extrapolation (Liu et al., ICLR 2024) */
+    FL_PLAN_CONSTRUCTION, /* every rotation angle stays inside the range seen in training */
+    FL_PLAN_RULE,         /* a rule of thumb of the field */
+    FL_PLAN_NONE          /* nothing predicts it */
+} fl_plan_basis;
+
+typedef struct fl_plan_method {
+    const char *name;     /* as --rope-scaling spells it; "base" is a changed --rope-freq-base */
+    fl_plan_basis basis;
+    bool tuned;           /* the prediction holds after a fine-tune on tune_length tokens */
+    double window;        /* predicted, tokens */
+    double scale, base;   /* the flags that make it: --rope-scale, --rope-freq-base; 0: not needed */
+    const char *note;     /* one sentence */
+} fl_plan_method;
+
+#define FL_PLAN_METHODS 7
+
+typedef struct fl_plan {
+    size_t size;                     /* sizeof(fl_plan), set by the caller */
+    /* Rotary geometry. */
+    int rotary_dim, critical_dimension; /* components whose whole period was seen in training */
+    double critical_pairs;           /* before rounding up, in pairs */
+    double beta0, beta1, beta2, beta3;
+    double base_for_target;          /* smallest base whose bound is the target; 0: above 1e9 */
+    double lowest_base;              /* lower bound on the base for the target (Men et al. 2024); 0: above 1e9 */
+    int64_t first_negative;          /* first distance the present base tells nothing about, tokens */
+    double interpolation_bound;      /* largest error of an interpolated score, in units of the largest |q k| pair */
+    bool degenerate;                 /* so few pairs that rounding the critical dimension decides the law */
+    fl_plan_method method[FL_PLAN_METHODS];
+    int methods;
+    /* Bytes at the target length; 0 without a model. */
+    int64_t weight_bytes, kv_bytes, read_bytes, train_bytes;
+    int64_t target, trained_window;
+} fl_plan;
+
+typedef struct fl_plan_options {
+    size_t size;             /* sizeof(fl_plan_options) */
+    const fl_model *model;   /* NULL: the three numbers below */
+    int head_dim;            /* rotated components */
+    int64_t window;          /* trained window, tokens */
+    double base;
+    int64_t to;              /* target window, tokens */
+    int64_t tune_length;     /* tokens per sequence of the fine-tune; 0: the trained window */
+    int64_t chunk;           /* tokens read at once; 0: 512 */
+} fl_plan_options;
+
+#define FL_PLAN_OPTIONS_INIT                                                                                           \
+    {                                                                                                                  \
+        sizeof(fl_plan_options), NULL, 0, 0, 0, 0, 0, 0                                                                \
+    }
+
+/* Predict, and count bytes by running the model's own code with shapes only. */
+FL_API fl_status fl_plan_make(fl_plan *out, const fl_plan_options *options);
 
 #ifdef __cplusplus
 }

@@ -6,8 +6,8 @@
 
 /* One row per command, in the order of the overview. */
 static const cli_command *const table[] = {
-    &cli_generate, &cli_chat,   &cli_tokenize, &cli_info, &cli_eval,
-    &cli_report,   &cli_extend, &cli_train,    &cli_init, &cli_convert, &cli_bench,
+    &cli_generate, &cli_chat,  &cli_tokenize, &cli_info,    &cli_eval,  &cli_report,
+    &cli_extend,   &cli_train, &cli_init,     &cli_convert, &cli_bench, &cli_plan,
 };
 #define COMMANDS ((int)(sizeof table / sizeof *table))
 
