@@ -29,7 +29,7 @@ static const cli_flag flags[] = {
 };
 static const cli_group group = CLI_GROUP("Measurement", flags);
 static const cli_group *const groups[] = {
-    &group, &cli_group_model, &cli_group_positions, &cli_group_reading, &cli_group_output, NULL};
+    &group, &cli_group_model, &cli_group_positions, &cli_group_reading, &cli_group_cache, &cli_group_output, NULL};
 
 typedef struct timing {
     double rate, spread; /* tokens per second; of the times, relative to their median */

@@ -35,7 +35,8 @@ static const cli_flag flags[] = {
 };
 static const cli_group group = CLI_GROUP("Conversation", flags);
 static const cli_group *const groups[] = {
-    &group, &cli_group_model, &cli_group_positions, &cli_group_reading, &cli_group_sampling, &cli_group_output, NULL};
+    &group,           &cli_group_model,    &cli_group_positions, &cli_group_reading,
+    &cli_group_cache, &cli_group_sampling, &cli_group_output,    NULL};
 
 static const char *const plain_stop[] = {"\nUser:"};
 

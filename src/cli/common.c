@@ -53,6 +53,15 @@ static const cli_flag reading_flags[] = {
 };
 const cli_group cli_group_reading = CLI_GROUP("Reading", reading_flags);
 
+#define CACHE_TYPES "f32|f16|bf16|q8_0|q4_0"
+static const cli_flag cache_flags[] = {
+    {"cache-type-k", 0, "TYPE", CLI_TEXT, AT(type_k), "f32", 0, 0, CACHE_TYPES, "how keys are stored"},
+    {"ctk", 0, "TYPE", CLI_TEXT, AT(type_k), NULL, 0, 0, CACHE_TYPES, "the same"},
+    {"cache-type-v", 0, "TYPE", CLI_TEXT, AT(type_v), "f32", 0, 0, CACHE_TYPES, "how values are stored"},
+    {"ctv", 0, "TYPE", CLI_TEXT, AT(type_v), NULL, 0, 0, CACHE_TYPES, "the same"},
+};
+const cli_group cli_group_cache = CLI_GROUP("Keys and values", cache_flags);
+
 static const cli_flag sampling_flags[] = {
     {"temp", 0, "T", CLI_REAL, AT(temperature), "0.8", 0, 1e6, NULL, "temperature; 0: always the most likely token"},
     {"top-k", 0, "N", CLI_INTEGER, AT(top_k), "40", 0, INT32_MAX, NULL, "keep the N most likely tokens; 0: all"},
@@ -161,6 +170,8 @@ void cli_session_options(fl_session_options *out, const cli_common *o)
     out->overflow = (fl_overflow)o->overflow;
     out->sliding_window = o->window;
     out->sinks = o->sinks;
+    out->type_k = o->type_k;
+    out->type_v = o->type_v;
     out->progress = cli_progress;
 }
 

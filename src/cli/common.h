@@ -13,6 +13,7 @@ typedef struct cli_common {
     fl_rope_options rope;
     int overflow; /* fl_overflow */
     int64_t window, sinks;
+    const char *type_k, *type_v;
     double temperature, top_p, min_p, repeat_penalty;
     int64_t top_k, repeat_last, seed;
     bool json, verbose;
@@ -21,6 +22,7 @@ typedef struct cli_common {
 extern const cli_group cli_group_model;     /* -m --lora --lora-scaled --tokenizer -c -t */
 extern const cli_group cli_group_positions; /* --rope-... --yarn-... */
 extern const cli_group cli_group_reading;   /* -b --overflow --window --sinks */
+extern const cli_group cli_group_cache;     /* -ctk -ctv */
 extern const cli_group cli_group_sampling;  /* --temp ... -s */
 extern const cli_group cli_group_output;    /* --json -v */
 

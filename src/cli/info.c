@@ -8,7 +8,8 @@ typedef struct info_options {
     cli_common common;
 } info_options;
 
-static const cli_group *const groups[] = {&cli_group_model, &cli_group_positions, &cli_group_output, NULL};
+static const cli_group *const groups[] = {&cli_group_model, &cli_group_positions, &cli_group_cache, &cli_group_output,
+                                          NULL};
 
 static json_t *text_or_null(const char *text)
 {
@@ -79,7 +80,10 @@ static int run(const cli_call *call)
     cli_work w = {0};
     int status = cli_open_model(&w, call, &o->common);
     fl_model_info m = {.size = sizeof m};
-    if (status == CLI_OK && fl_model_get_info(w.model, &m) != FL_OK) status = cli_failed(FL_ERR_ARGUMENT);
+    fl_status s = status == CLI_OK ? fl_model_get_info(w.model, &m) : FL_OK;
+    if (status == CLI_OK && s == FL_OK)
+        s = fl_model_kv_bytes(w.model, o->common.type_k, o->common.type_v, &m.kv_bytes_per_token);
+    if (s != FL_OK) status = cli_failed(s);
     int64_t context = o->common.context ? o->common.context : m.window;
     if (status == CLI_OK && o->common.json) {
         status = print_json(&m, context);

@@ -295,7 +295,7 @@ fl_status fl_eval_ppl(fl_ppl_result *result, const fl_model *model, const fl_doc
         status = plan_make(&plans[i], &s, o->lengths[i], longest, o);
         total += plan_tokens(&plans[i]);
     }
-    if (status == FL_OK) status = fl_scorer_create(&scorer, model);
+    if (status == FL_OK) status = fl_scorer_create(&scorer, model, o->type_k, o->type_v);
     fl_progress progress;
     fl_progress_start(&progress, o->progress, o->progress_user, "perplexity", total);
     for (int i = 0; i < o->length_count && status == FL_OK; i++) {

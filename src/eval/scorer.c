@@ -5,10 +5,11 @@
 
 #define CHUNK 512
 
-fl_status fl_scorer_create(fl_scorer *s, const fl_model *model)
+fl_status fl_scorer_create(fl_scorer *s, const fl_model *model, const char *type_k, const char *type_v)
 {
     *s = (fl_scorer){.model = model};
-    fl_kv_shape shape = fl_model_kv_shape(model);
+    fl_kv_shape shape;
+    FL_TRY(fl_model_kv_types(model, type_k, type_v, &shape));
     fl_kv_shape *shapes = fl_calloc((size_t)model->config.layers, sizeof *shapes);
     if (!shapes) return FL_ERR_MEMORY;
     for (int64_t i = 0; i < model->config.layers; i++)

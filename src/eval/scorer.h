@@ -11,7 +11,8 @@ typedef struct fl_scorer {
     int64_t computed; /* tokens passed through the model so far */
 } fl_scorer;
 
-fl_status fl_scorer_create(fl_scorer *s, const fl_model *model);
+/* type_k, type_v: of keys and values, as in fl_session_options. */
+fl_status fl_scorer_create(fl_scorer *s, const fl_model *model, const char *type_k, const char *type_v);
 void fl_scorer_destroy(fl_scorer *s);
 
 /* nll[i - first] = -ln p(ids[i] | ids[0 .. i-1]) for first <= i < count; 1 <= first < count. The window is read as one

@@ -17,7 +17,8 @@
 struct fl_session {
     const fl_model *model;
     fl_session_options options;
-    fl_scheme scheme; /* the model's, with this session's window */
+    fl_scheme scheme;  /* the model's, with this session's window */
+    fl_kv_shape shape; /* of each layer */
     int64_t context, chunk, bytes_per_token, most_bytes;
     fl_run *run;
     fl_memory *memory;
@@ -61,30 +62,35 @@ static fl_status options_check(const fl_model *m, const fl_session_options *o)
     return FL_OK;
 }
 
-static fl_status memory_create(fl_memory **out, const fl_model *m)
+static fl_status memory_create(fl_session *s)
 {
-    fl_kv_shape *shape = fl_calloc((size_t)m->config.layers, sizeof *shape);
+    int64_t layers = s->model->config.layers;
+    fl_kv_shape *shape = fl_calloc((size_t)layers, sizeof *shape);
     if (!shape) return FL_ERR_MEMORY;
-    for (int64_t i = 0; i < m->config.layers; i++)
-        shape[i] = fl_model_kv_shape(m);
-    fl_status s = fl_memory_create(out, (int)m->config.layers, shape);
+    for (int64_t i = 0; i < layers; i++)
+        shape[i] = s->shape;
+    fl_status status = fl_memory_create(&s->memory, (int)layers, shape);
     fl_free(shape);
-    return s;
+    return status;
 }
 
 /* Everything but the memory. */
 static fl_status session_new(fl_session **out, const fl_model *m, const fl_session_options *o)
 {
+    fl_kv_shape shape;
+    FL_TRY(fl_model_kv_types(m, o->type_k, o->type_v, &shape));
     fl_session *s = fl_calloc(1, sizeof *s);
     if (!s) return FL_ERR_MEMORY;
     s->model = m;
     s->options = *o;
+    s->shape = shape;
+    s->options.type_k = fl_model_kv_type_name(shape.k_type); /* the caller's text may be gone when this is forked */
+    s->options.type_v = fl_model_kv_type_name(shape.v_type);
     s->scheme = m->scheme;
     if (o->sliding_window) s->scheme.window = o->sliding_window;
     s->scheme.sinks = o->sinks ? o->sinks : s->scheme.sinks;
     s->context = o->context ? o->context : fl_model_window(m);
     s->chunk = o->chunk ? o->chunk : DEFAULT_CHUNK;
-    fl_kv_shape shape = fl_model_kv_shape(m);
     s->bytes_per_token = m->config.layers * (int64_t)(fl_kv_page_bytes(&shape) / FL_PAGE_TOKENS);
     s->most_bytes = fl_physical_bytes();
     atomic_init(&s->cancel, false);
@@ -109,7 +115,7 @@ fl_status fl_session_create(fl_session **out, const fl_model *model, const fl_se
     FL_TRY(options_check(model, options));
     fl_session *s;
     FL_TRY(session_new(&s, model, options));
-    fl_status status = memory_create(&s->memory, model);
+    fl_status status = memory_create(s);
     if (status != FL_OK) {
         fl_session_destroy(s);
         return status;
@@ -330,7 +336,7 @@ fl_status fl_session_save(const fl_session *s, const char *path)
 static fl_status restore_into(fl_session *fresh, const char *path, const char *identity)
 {
     int64_t count;
-    FL_TRY(memory_create(&fresh->memory, fresh->model));
+    FL_TRY(memory_create(fresh));
     FL_TRY(fl_snapshot_load(path, fresh->memory, identity, fresh->model->config.vocab, &fresh->ids, &count));
     fresh->capacity = count;
     if (count != fl_session_tokens(fresh))
