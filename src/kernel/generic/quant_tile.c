@@ -44,12 +44,17 @@ static block_of_file file_format(fl_quant_type type)
     }
 }
 
-/* The lowest `bits` bits of bytes u into a plane of zeros. */
-static void put_plane(const uint8_t u[PANEL * CHUNK], int bits, uint8_t *plane)
+/* The 32 values of one row, four in each word: `bits` bits of their bytes from `shift` on to the row's place in a
+ * plane. Words of which only so many bits count lie in one word of the plane together. */
+static void put_plane(const uint32_t u[8], int bits, int shift, char *plane)
 {
-    int bytes = 128 * bits;
-    for (int i = 0; i < PANEL * CHUNK; i++)
-        plane[i % bytes] = (uint8_t)(plane[i % bytes] | (u[i] & ((1 << bits) - 1)) << (i / bytes * bits));
+    uint32_t mask = 0x01010101u * ((1u << bits) - 1u);
+    for (int run = 0; run < bits; run++, plane += 4 * PANEL) {
+        uint32_t word = 0;
+        for (int j = run; j < 8; j += bits)
+            word |= (u[j] >> shift & mask) << (j - run);
+        memcpy(plane, &word, sizeof word);
+    }
 }
 
 void fl_quant_pack_panel(fl_quant_type type, int rows, int64_t k, const void *weights, int64_t row_bytes, void *panel)
@@ -58,7 +63,7 @@ void fl_quant_pack_panel(fl_quant_type type, int rows, int64_t k, const void *we
     const block_of_file file = file_format(type);
     int offset = type == FL_QUANT_IQ4_NL ? 8 : l.offset, groups = l.chunks * CHUNK / l.group;
     char *to = panel;
-    memset(to, 0, (size_t)fl_quant_panel_bytes(type, k));
+    if (rows < PANEL) memset(to, 0, (size_t)fl_quant_panel_bytes(type, k));
     for (int64_t block = 0; block < k / (CHUNK * l.chunks); block++) {
         const char *from = (const char *)weights + block * (int64_t)file.format.bytes;
         for (int i = 0; i < rows; i++) {
@@ -75,17 +80,16 @@ void fl_quant_pack_panel(fl_quant_type type, int rows, int64_t k, const void *we
         }
         to += fl_quant_chunks_at(l);
         for (int chunk = 0; chunk < l.chunks; chunk++, to += fl_quant_chunk_bytes(l)) {
-            uint8_t u[PANEL * CHUNK] = {0};
             for (int i = 0; i < rows; i++) {
                 int8_t q[CHUNK];
+                uint32_t u[8];
                 file.format.values(from + i * row_bytes, chunk, q);
                 for (int j = 0; j < CHUNK; j++)
-                    u[j / 4 * 128 + i * 4 + j % 4] = (uint8_t)(q[j] + offset);
+                    q[j] = (int8_t)(q[j] + offset); /* as an unsigned byte */
+                memcpy(u, q, sizeof u);
+                put_plane(u, l.low, 0, to + 4 * i);
+                if (l.high) put_plane(u, l.high, l.low, to + 128 * l.low + 4 * i);
             }
-            put_plane(u, l.low, (uint8_t *)to);
-            for (int i = 0; i < PANEL * CHUNK && l.high; i++)
-                u[i] = (uint8_t)(u[i] >> l.low);
-            if (l.high) put_plane(u, l.high, (uint8_t *)to + 128 * l.low);
         }
     }
 }
