@@ -111,8 +111,8 @@ typedef struct fl_model_options {
     int64_t context; /* tokens the caller wants to use; only chooses a missing rope.scale. 0: the window */
     fl_progress_fn progress;
     void *progress_user;
-    const char *lora; /* folder of an adapter as PEFT writes it, added to the weights; NULL: none. It adds fp32 copies
-                         of the matrices it changes */
+    const char *lora; /* a low-rank adapter, PEFT's folder or a GGUF file, added to the weights; NULL: none. It adds
+                         fp32 copies of the matrices it changes */
     double lora_scale; /* of its effect; 1: as trained */
 } fl_model_options;
 

@@ -12,9 +12,9 @@
 static const cli_flag model_flags[] = {
     {"model", 'm', "MODEL", CLI_TEXT, AT(model), NULL, 0, 0, NULL,
      "a Hugging Face folder, a .safetensors file in one, or a llama2.c .bin"},
-    {"lora", 0, "FOLDER", CLI_TEXT, AT(lora), NULL, 0, 0, NULL,
-     "add a low-rank adapter of PEFT (adapter_config.json, adapter_model.safetensors) to the weights"},
-    {"lora-scaled", 0, "FOLDER:S", CLI_TEXT, AT(lora_scaled), NULL, 0, 0, NULL, "the same, its effect times S"},
+    {"lora", 0, "PATH", CLI_TEXT, AT(lora), NULL, 0, 0, NULL,
+     "add a low-rank adapter to the weights: a folder of PEFT or a GGUF file"},
+    {"lora-scaled", 0, "PATH:S", CLI_TEXT, AT(lora_scaled), NULL, 0, 0, NULL, "the same, its effect times S"},
     {"tokenizer", 0, "FILE", CLI_TEXT, AT(tokenizer), NULL, 0, 0, NULL,
      "tokenizer.json, tokenizer.model or a llama2.c tokenizer.bin, if not the one beside the model"},
     {"ctx-size", 'c', "N", CLI_INTEGER, AT(context), "0", 0, TOKENS, NULL,
@@ -132,7 +132,7 @@ static int adapter_options(fl_model_options *options, char *path, size_t capacit
     char *end = NULL;
     double scale = colon ? strtod(colon + 1, &end) : 0;
     if (!colon || end == colon + 1 || *end || (size_t)(colon - o->lora_scaled) >= capacity)
-        return cli_misused(call, "--lora-scaled %s: give FOLDER:SCALE, as in adapter:0.5", o->lora_scaled);
+        return cli_misused(call, "--lora-scaled %s: give PATH:SCALE, as in adapter:0.5", o->lora_scaled);
     snprintf(path, capacity, "%.*s", (int)(colon - o->lora_scaled), o->lora_scaled);
     options->lora = path;
     options->lora_scale = scale;

@@ -6,21 +6,39 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/size.h"
+#include "file/gguf_family.h"
 #include "file/json.h"
 #include "file/permute.h"
 #include "file/safetensors.h"
 
 #define MOST_RANK 65536
+#define MOST_ALPHA 1e9
 
-/* ---- adapter_config.json ----------------------------------------------------------------------------------------- */
+/* How a file names its tensors: what stands before and after the name of a weight. */
+typedef struct form {
+    const char *prefix, *down, *up, *weight; /* weight: what the checkpoint's name has after the part between */
+    const char *message;
+} form;
+
+static const form peft_form = {"base_model.model.", ".lora_A.weight", ".lora_B.weight", ".weight",
+                               "base_model.model.NAME.lora_A.weight and .lora_B.weight"};
+static const form gguf_form = {"", ".lora_a", ".lora_b", "", "NAME.lora_a and .lora_b"};
+
+typedef enum divisor { BY_RANK, BY_ROOT, BY_NOTHING } divisor; /* of alpha */
 
 typedef struct adapter {
-    const char *path; /* of the tensors, for messages */
-    double strength;  /* alpha times the caller's scale */
-    int64_t rank;     /* of every pair; 0: each has its own (rank_pattern) */
-    bool by_root;     /* divided by sqrt(r) instead of r */
-    bool transposed;  /* the checkpoint keeps its matrices [in, out] */
+    const form *form;
+    const char *path;           /* of the tensors, for messages */
+    const fl_safetensors *file; /* holds the tensors, or */
+    const fl_gguf *gguf;
+    const fl_gguf_family *family; /* whose names and row orders a GGUF file has */
+    double strength;              /* alpha times the caller's scale */
+    int64_t rank;                 /* of every pair; 0: each has its own (rank_pattern, GGUF) */
+    divisor divisor;
+    bool transposed; /* the checkpoint keeps its matrices [in, out] */
 } adapter;
+
+/* ---- adapter_config.json ----------------------------------------------------------------------------------------- */
 
 static bool nothing(const json_t *value)
 {
@@ -102,15 +120,16 @@ static fl_status read_adapter(adapter *a, const fl_json_at *at, const fl_config 
     FL_TRY(fl_json_int(at, "r", 1, MOST_RANK, &a->rank, NULL));
     if (!nothing(json_object_get(at->object, "rank_pattern"))) a->rank = 0;
     FL_TRY(fl_json_real(at, "lora_alpha", &alpha, NULL));
-    if (!(fabs(alpha) < 1e9)) return fl_json_fail(FL_ERR_FORMAT, at, "lora_alpha", "is absurd");
+    if (!(fabs(alpha) < MOST_ALPHA)) return fl_json_fail(FL_ERR_FORMAT, at, "lora_alpha", "is absurd");
     a->strength *= alpha;
-    FL_TRY(fl_json_bool(at, "use_rslora", &a->by_root));
+    bool by_root = false;
+    FL_TRY(fl_json_bool(at, "use_rslora", &by_root));
+    a->divisor = by_root ? BY_ROOT : BY_RANK;
     bool gpt2 = !strcmp(c->family, "gpt2"), flipped = false;
     FL_TRY(fl_json_bool(at, "fan_in_fan_out", &flipped));
     if (flipped != gpt2)
         return fl_json_fail(FL_ERR_UNSUPPORTED, at, "fan_in_fan_out",
                             "must be true for gpt2, and false for the others");
-    a->transposed = gpt2 && !c->by_output;
     return FL_OK;
 }
 
@@ -128,16 +147,49 @@ static fl_status read_config(adapter *a, const char *folder, const fl_config *c)
     return s;
 }
 
-/* ---- pairs --------------------------------------------------------------------------------------------------------
- */
+/* ---- keys of GGUF adapters --------------------------------------------------------------------------------------- */
 
-static const char prefix[] = "base_model.model.";
-
-/* *base: length of the weight's name without ".weight", at name + strlen(prefix). */
-static bool parse_name(const char *name, const char *end, size_t *base)
+static fl_status need_text(const fl_gguf *g, const char *key, fl_gguf_text *out)
 {
-    size_t n = strlen(name), p = sizeof prefix - 1, e = strlen(end);
-    if (n <= p + e || strncmp(name, prefix, p) || strcmp(name + n - e, end)) return false;
+    if (!fl_gguf_find(g, key)) return fl_gguf_fail(FL_ERR_FORMAT, g, key, "is required of an adapter");
+    return fl_gguf_string(g, key, out);
+}
+
+/* https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, "LoRA metadata"; an alpha of 0 or none says that B A is
+ * added as it is, as in llama.cpp (llama-adapter.h). */
+static fl_status read_keys(adapter *a, const fl_gguf *g, const fl_config *c)
+{
+    static const char type_key[] = "general.type", arch_key[] = "general.architecture", kind_key[] = "adapter.type",
+                      alpha_key[] = "adapter.lora.alpha";
+    fl_gguf_text type, arch, kind;
+    double alpha = 0;
+    FL_TRY(need_text(g, type_key, &type));
+    if (!fl_gguf_text_is(type, "adapter")) return fl_gguf_fail(FL_ERR_FORMAT, g, type_key, "is not \"adapter\"");
+    FL_TRY(need_text(g, kind_key, &kind));
+    if (!fl_gguf_text_is(kind, "lora")) return fl_gguf_fail(FL_ERR_UNSUPPORTED, g, kind_key, "only \"lora\" is read");
+    a->family = fl_gguf_family_of_config(c);
+    FL_TRY(need_text(g, arch_key, &arch));
+    if (!a->family || !fl_gguf_text_is(arch, a->family->arch))
+        return fl_gguf_fail(FL_ERR_FORMAT, g, arch_key, "is not that of the model: the adapter belongs to another one");
+    for (int64_t i = 0; i < fl_gguf_key_count(g); i++) {
+        const char *key = fl_gguf_at(g, i)->key;
+        if (!strncmp(key, "adapter.", 8) && strcmp(key, kind_key) && strcmp(key, alpha_key))
+            return fl_gguf_fail(FL_ERR_UNSUPPORTED, g, key, "this kind of adapter is not supported");
+    }
+    FL_TRY(fl_gguf_real(g, alpha_key, &alpha));
+    if (!(fabs(alpha) < MOST_ALPHA)) return fl_gguf_fail(FL_ERR_FORMAT, g, alpha_key, "is absurd");
+    a->divisor = alpha == 0 ? BY_NOTHING : BY_RANK;
+    if (alpha != 0) a->strength *= alpha;
+    return FL_OK;
+}
+
+/* ---- pairs ------------------------------------------------------------------------------------------------------- */
+
+/* *base: length of the part of the name between the form's prefix and end. */
+static bool parse_name(const form *f, const char *name, const char *end, size_t *base)
+{
+    size_t n = strlen(name), p = strlen(f->prefix), e = strlen(end);
+    if (n <= p + e || strncmp(name, f->prefix, p) || strcmp(name + n - e, end)) return false;
     *base = n - p - e;
     return true;
 }
@@ -148,28 +200,41 @@ static bool ends_with(const char *name, const char *end)
     return n >= e && !strcmp(name + n - e, end);
 }
 
-static const fl_file_tensor *partner(const fl_safetensors *file, const char *name, size_t base, const char *end)
+static const fl_file_tensor *partner(const adapter *a, const char *name, size_t base, const char *end)
 {
     size_t most = strlen(name) + 32;
     char *other = fl_calloc(most, 1);
     if (!other) return NULL;
-    snprintf(other, most, "%.*s%s", (int)(sizeof prefix - 1 + base), name, end);
-    const fl_file_tensor *t = fl_safetensors_find(file, other);
+    snprintf(other, most, "%.*s%s", (int)(strlen(a->form->prefix) + base), name, end);
+    const fl_file_tensor *t = a->gguf ? fl_gguf_tensor(a->gguf, other) : fl_safetensors_find(a->file, other);
     fl_free(other);
     return t;
 }
 
+/* The checkpoint's weight of that name, if a change of it is seen: not the embedding (whose rows are looked up), nor
+ * the unread copy of a tied head. */
+static const fl_file_tensor *matrix_of(const fl_checkpoint *c, const char *name)
+{
+    static const char *const looked_up[] = {"embed_tokens.weight", "embed_in.weight", "wte.weight", "wpe.weight"};
+    bool head = !strcmp(name, "lm_head.weight") || !strcmp(name, "embed_out.weight");
+    if (head && fl_checkpoint_config(c)->tied_head) return NULL;
+    for (size_t i = 0; i < sizeof looked_up / sizeof *looked_up; i++)
+        if (ends_with(name, looked_up[i])) return NULL;
+    return fl_checkpoint_find(c, name);
+}
+
 /* The checkpoint's weight of an adapter's name. */
-static const fl_file_tensor *weight_of(const fl_checkpoint *c, const char *name, size_t base)
+static const fl_file_tensor *weight_of(const adapter *a, const fl_checkpoint *c, const char *name, size_t base)
 {
     size_t most = base + 32;
-    char *wanted = fl_calloc(most, 1);
+    char *wanted = fl_calloc(most, 1), hf[FL_GGUF_HF_NAME];
     if (!wanted) return NULL;
-    snprintf(wanted, most, "%.*s.weight", (int)base, name + sizeof prefix - 1);
-    const fl_file_tensor *t = fl_checkpoint_find(c, wanted);
-    /* A copy of a tied head is never read, so a change of it would be lost. */
-    if (t && fl_checkpoint_config(c)->tied_head && !strcmp(wanted, "lm_head.weight")) t = NULL;
-    if (t && (ends_with(wanted, "embed_tokens.weight") || ends_with(wanted, "embed_in.weight"))) t = NULL;
+    snprintf(wanted, most, "%.*s%s", (int)base, name + strlen(a->form->prefix), a->form->weight);
+    const fl_file_tensor *t = NULL;
+    if (!a->gguf)
+        t = matrix_of(c, wanted);
+    else if (fl_gguf_hf_name(a->family, wanted, fl_checkpoint_config(c)->layers, hf))
+        t = matrix_of(c, hf);
     fl_free(wanted);
     return t;
 }
@@ -208,12 +273,36 @@ static fl_status copy_of(float **out, const fl_file_tensor *t)
     return FL_OK;
 }
 
-/* Heads whose rows the checkpoint keeps interleaved; 0: the rows lie as in the adapter. */
-static int64_t interleaved_heads(const fl_config *c, const char *name)
+/* ---- orders of rows ---------------------------------------------------------------------------------------------- */
+
+#define PARTS 3 /* q, k, v */
+
+/* Rows of a fused q, k, v matrix: together for each head, or all q, then all k, then all v. */
+static void regroup(float *to, const float *from, int64_t heads, int64_t head_dim, int64_t rank, bool by_head)
 {
-    if (!c->rotary || !c->rope_interleaved) return 0;
-    if (ends_with(name, ".q_proj.weight")) return c->heads;
-    return ends_with(name, ".k_proj.weight") ? c->kv_heads : 0;
+    int64_t size = head_dim * rank;
+    for (int64_t h = 0; h < heads; h++)
+        for (int64_t p = 0; p < PARTS; p++) {
+            int64_t together = h * PARTS + p, apart = p * heads + h;
+            memcpy(to + (by_head ? together : apart) * size, from + (by_head ? apart : together) * size,
+                   (size_t)size * sizeof *to);
+        }
+}
+
+typedef struct order {
+    int64_t heads; /* whole heads of head_dim rows that the matrix must have; 0: rows lie as in the adapter */
+    bool fused;
+} order;
+
+/* What must be done to the rows of an adapter for a weight of that name. */
+static order order_of(const adapter *a, const fl_config *c, const char *name)
+{
+    bool interleaved = a->gguf && a->family->interleaved, by_head = !a->gguf;
+    if (ends_with(name, ".query_key_value.weight"))
+        return (order){c->qkv_by_head != by_head ? PARTS * c->heads : 0, true};
+    if (!c->rotary || c->rope_interleaved == interleaved) return (order){0};
+    if (ends_with(name, ".q_proj.weight")) return (order){c->heads, false};
+    return (order){ends_with(name, ".k_proj.weight") ? c->kv_heads : 0, false};
 }
 
 /* B [out, r] times the strength, its rows in the checkpoint's order. */
@@ -221,23 +310,28 @@ static fl_status scaled_rows(float **out, const adapter *a, const fl_config *c, 
                              const char *weight)
 {
     float *rows;
+    int64_t rank = up->dim[1], size = up->dim[0] * rank;
+    order o = order_of(a, c, weight);
+    if (o.heads && o.heads * c->head_dim != up->dim[0])
+        return fl_fail(FL_ERR_SHAPE, "%s: %s: rows do not make whole heads", a->path, up->name);
     FL_TRY(copy_of(&rows, up));
-    int64_t rank = up->dim[1], heads = interleaved_heads(c, weight);
-    double s = a->strength / (a->by_root ? sqrt((double)rank) : (double)rank);
-    for (int64_t i = 0; i < up->dim[0] * rank; i++)
+    double s = a->strength;
+    if (a->divisor != BY_NOTHING) s /= a->divisor == BY_ROOT ? sqrt((double)rank) : (double)rank;
+    for (int64_t i = 0; i < size; i++)
         rows[i] = (float)(s * (double)rows[i]);
     *out = rows;
-    if (!heads) return FL_OK;
-    *out = NULL;
-    if (heads * c->head_dim == up->dim[0]) *out = fl_alloc_aligned((size_t)(up->dim[0] * rank) * sizeof **out);
-    if (*out)
-        fl_permute_rows(*out, rows, heads, c->head_dim, c->rope.dim, (size_t)rank * sizeof *rows, FL_ROWS_INTERLEAVED);
+    if (!o.heads) return FL_OK;
+    *out = fl_alloc_aligned((size_t)size * sizeof **out);
+    if (*out && o.fused)
+        regroup(*out, rows, c->heads, c->head_dim, rank, c->qkv_by_head);
+    else if (*out)
+        fl_permute_rows(*out, rows, o.heads, c->head_dim, c->rope.dim, (size_t)rank * sizeof *rows,
+                        c->rope_interleaved ? FL_ROWS_INTERLEAVED : FL_ROWS_HALF_SPLIT);
     fl_free_aligned(rows);
-    if (*out) return FL_OK;
-    return heads * c->head_dim == up->dim[0]
-               ? FL_ERR_MEMORY
-               : fl_fail(FL_ERR_SHAPE, "%s: %s: rows do not make whole heads", a->path, up->name);
+    return *out ? FL_OK : FL_ERR_MEMORY;
 }
+
+/* ---- sums -------------------------------------------------------------------------------------------------------- */
 
 static fl_stored matrix(const float *data, int64_t rows, int64_t cols, int64_t row_stride, int64_t col_stride)
 {
@@ -268,57 +362,72 @@ static fl_status merge_pair(fl_lora *l, fl_device *d, const adapter *a, const fl
     return s;
 }
 
-static fl_status merge_all(fl_lora *l, fl_device *d, const adapter *a, const fl_checkpoint *c, const fl_safetensors *f)
+static fl_status merge_all(fl_lora *l, fl_device *d, const adapter *a, const fl_checkpoint *c)
 {
-    static const char down_end[] = ".lora_A.weight", up_end[] = ".lora_B.weight";
-    int64_t count = fl_safetensors_count(f);
+    const form *f = a->form;
+    int64_t count = a->gguf ? fl_gguf_count(a->gguf) : fl_safetensors_count(a->file);
     l->tensor = fl_calloc((size_t)count + 1, sizeof *l->tensor);
     l->replaced = fl_calloc((size_t)count + 1, sizeof *l->replaced);
     if (!l->tensor || !l->replaced) return FL_ERR_MEMORY;
     for (int64_t i = 0; i < count; i++) {
-        const fl_file_tensor *t = fl_safetensors_at(f, i);
+        const fl_file_tensor *t = a->gguf ? fl_gguf_tensor_at(a->gguf, i) : fl_safetensors_at(a->file, i);
         size_t base;
-        bool down = parse_name(t->name, down_end, &base);
-        if (!down && !parse_name(t->name, up_end, &base))
-            return fl_fail(FL_ERR_UNSUPPORTED,
-                           "%s: tensor %s: only pairs base_model.model.NAME.lora_A.weight and .lora_B.weight of "
-                           "matrices are read",
-                           a->path, t->name);
-        const fl_file_tensor *w = weight_of(c, t->name, base);
+        bool down = parse_name(f, t->name, f->down, &base);
+        if (!down && !parse_name(f, t->name, f->up, &base))
+            return fl_fail(FL_ERR_UNSUPPORTED, "%s: tensor %s: only pairs %s of matrices are read", a->path, t->name,
+                           f->message);
+        const fl_file_tensor *w = weight_of(a, c, t->name, base);
         if (!w)
             return fl_fail(FL_ERR_FORMAT, "%s: tensor %s changes no matrix of %s: the adapter belongs to another model",
                            a->path, t->name, fl_checkpoint_path(c));
-        const fl_file_tensor *other = partner(f, t->name, base, down ? up_end : down_end);
+        const fl_file_tensor *other = partner(a, t->name, base, down ? f->up : f->down);
         if (!other)
-            return fl_fail(FL_ERR_FORMAT, "%s: tensor %s has no partner %s", a->path, t->name,
-                           down ? up_end : down_end);
+            return fl_fail(FL_ERR_FORMAT, "%s: tensor %s has no partner %s", a->path, t->name, down ? f->up : f->down);
         if (!down) continue;
         FL_TRY(check_shapes(a, w, t, other));
-        if (ends_with(w->name, ".query_key_value.weight") && !fl_checkpoint_config(c)->qkv_by_head)
-            return fl_fail(FL_ERR_UNSUPPORTED,
-                           "%s: %s keeps q, k and v in another order than the adapter %s: open the Hugging Face folder",
-                           fl_checkpoint_path(c), w->name, a->path);
         FL_TRY(merge_pair(l, d, a, fl_checkpoint_config(c), w, t, other));
     }
     return l->count ? FL_OK : fl_fail(FL_ERR_FORMAT, "%s: holds no adapter", a->path);
 }
 
-fl_status fl_lora_merge(fl_lora *out, fl_device *d, const fl_checkpoint *c, const char *path, double scale)
+static fl_status merge_folder(fl_lora *out, fl_device *d, adapter *a, const fl_checkpoint *c, const char *path)
 {
-    adapter a = {.strength = scale};
-    if (!isfinite(scale)) return fl_fail(FL_ERR_ARGUMENT, "%s: lora_scale = %g: give a number", path, scale);
-    FL_TRY(read_config(&a, path, fl_checkpoint_config(c)));
+    FL_TRY(read_config(a, path, fl_checkpoint_config(c)));
     char *file_path = fl_path_join(path, "adapter_model.safetensors");
     if (!file_path) return FL_ERR_MEMORY;
-    a.path = file_path;
     fl_safetensors *file;
     fl_status s = fl_safetensors_open(&file, file_path);
     if (s == FL_OK) {
-        s = merge_all(out, d, &a, c, file);
+        a->form = &peft_form;
+        a->path = file_path;
+        a->file = file;
+        s = merge_all(out, d, a, c);
         fl_safetensors_close(file);
     }
     fl_free(file_path);
     return s;
+}
+
+static fl_status merge_gguf(fl_lora *out, fl_device *d, adapter *a, const fl_checkpoint *c, const char *path)
+{
+    fl_gguf *file;
+    FL_TRY(fl_gguf_open(&file, path));
+    a->form = &gguf_form;
+    a->path = path;
+    a->gguf = file;
+    fl_status s = read_keys(a, file, fl_checkpoint_config(c));
+    if (s == FL_OK) s = merge_all(out, d, a, c);
+    fl_gguf_close(file);
+    return s;
+}
+
+fl_status fl_lora_merge(fl_lora *out, fl_device *d, const fl_checkpoint *c, const char *path, double scale)
+{
+    const fl_config *config = fl_checkpoint_config(c);
+    adapter a = {.strength = scale, .transposed = !strcmp(config->family, "gpt2") && !config->by_output};
+    if (!isfinite(scale)) return fl_fail(FL_ERR_ARGUMENT, "%s: lora_scale = %g: give a number", path, scale);
+    bool file = fl_file_exists(path) && !fl_file_is_folder(path);
+    return file ? merge_gguf(out, d, &a, c, path) : merge_folder(out, d, &a, c, path);
 }
 
 void fl_lora_free(fl_lora *l)

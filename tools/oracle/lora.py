@@ -85,7 +85,8 @@ def main():
         make(name, *adapter, seed)
     (FOLDER / "README.md").write_text(
         "# Low-rank adapters\n\nMade by tools/oracle/lora.py in the form of PEFT's files; the values are random and in "
-        f"the public domain\n(CC0). Golden logits: tests/data/golden/lora. Versions: {versions()}.\n")
+        f"the public domain\n(CC0). Golden logits: tests/data/golden/lora. Versions: {versions()}.\n"
+        "NAME.gguf: the same adapters by tools/oracle/lora_gguf.py.\n")
 
 
 if __name__ == "__main__":
