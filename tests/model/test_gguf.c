@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "base/alloc.h"
+#include "base/rng.h"
 #include "file/gguf_write.h"
 #include "file/hf_write.h"
 #include "golden.h"
@@ -174,12 +175,127 @@ static void test_written_rope(void **state)
     }
 }
 
+/* ---- every block type ----------------------------------------------------------------------------------------- */
+
+enum { WIDTH = 256, VOCAB = 64 };
+
+/* Random blocks with their scales (fp16, at byte `scale`, and a second one after it where minimum) made small. */
+typedef struct block_type {
+    fl_dtype type;
+    int scale;
+    bool minimum;
+} block_type;
+
+static void *random_blocks(block_type b, int64_t values, fl_rng *rng)
+{
+    const fl_dtype_info *info = fl_dtype_get(b.type);
+    size_t blocks = (size_t)values / (size_t)info->block;
+    uint8_t *bytes = fl_calloc(blocks, info->block_bytes);
+    for (size_t i = 0; i < blocks * info->block_bytes; i++)
+        bytes[i] = (uint8_t)fl_rng_below(rng, 256);
+    for (size_t i = 0; i < blocks; i++)
+        for (int k = 0; k < (b.minimum ? 2 : 1); k++) {
+            uint16_t half = fl_f32_to_f16((float)(1e-3 * (1 + fl_rng_uniform(rng))));
+            memcpy(bytes + i * info->block_bytes + b.scale + 2 * k, &half, sizeof half);
+        }
+    return bytes;
+}
+
+/* One layer of llama with matrices of that type, and the same with the values they stand for as F32. */
+static void write_twins(block_type b, const char *quantised, const char *plain)
+{
+    static const struct {
+        const char *name;
+        int64_t rows;
+    } parts[] = {{"token_embd.weight", VOCAB},     {"output.weight", VOCAB},       {"blk.0.attn_q.weight", WIDTH},
+                 {"blk.0.attn_k.weight", WIDTH},   {"blk.0.attn_v.weight", WIDTH}, {"blk.0.attn_output.weight", WIDTH},
+                 {"blk.0.ffn_gate.weight", WIDTH}, {"blk.0.ffn_up.weight", WIDTH}, {"blk.0.ffn_down.weight", WIDTH},
+                 {"blk.0.attn_norm.weight", 0},    {"blk.0.ffn_norm.weight", 0},   {"output_norm.weight", 0}};
+    enum { COUNT = sizeof parts / sizeof *parts };
+    fl_file_tensor tensor[COUNT], twin[COUNT];
+    fl_rng rng;
+    fl_rng_seed(&rng, 7);
+    for (int i = 0; i < COUNT; i++) {
+        int64_t rows = parts[i].rows, values = rows ? rows * WIDTH : WIDTH;
+        float *wide = fl_calloc((size_t)values, sizeof *wide);
+        tensor[i] =
+            (fl_file_tensor){parts[i].name, b.type, rows ? 2 : 1, {rows ? rows : WIDTH, rows ? WIDTH : 0}, NULL};
+        if (rows) {
+            tensor[i].data = random_blocks(b, values, &rng);
+            fl_to_f32(b.type, tensor[i].data, wide, values);
+        } else {
+            tensor[i].type = FL_F32;
+            for (int64_t k = 0; k < values; k++)
+                wide[k] = (float)(1 + 0.1 * fl_rng_normal(&rng));
+        }
+        twin[i] = tensor[i];
+        twin[i].type = FL_F32;
+        twin[i].data = wide;
+        if (!rows) tensor[i].data = wide;
+    }
+    fl_gguf_keys keys = {0};
+    fl_gguf_put_string(&keys, "general.architecture", "llama");
+    static const struct {
+        const char *key;
+        uint32_t value;
+    } sizes[] = {{"llama.context_length", 64},
+                 {"llama.embedding_length", WIDTH},
+                 {"llama.block_count", 1},
+                 {"llama.feed_forward_length", WIDTH},
+                 {"llama.attention.head_count", 4}};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        fl_gguf_put_u32(&keys, sizes[i].key, sizes[i].value);
+    fl_gguf_put_f32(&keys, "llama.attention.layer_norm_rms_epsilon", 1e-5);
+    must(fl_gguf_write_file(quantised, &keys, tensor, COUNT));
+    must(fl_gguf_write_file(plain, &keys, twin, COUNT));
+    fl_gguf_keys_free(&keys);
+    for (int i = 0; i < COUNT; i++) {
+        if (parts[i].rows) fl_free((void *)(uintptr_t)tensor[i].data);
+        fl_free((void *)(uintptr_t)twin[i].data);
+    }
+}
+
+static void logits_of_file(const char *path, float *out)
+{
+    static const int32_t ids[] = {3, 1, 4, 1, 5, 9, 2, 6, 5, 35};
+    fl_model_options options = FL_MODEL_OPTIONS_INIT;
+    fl_model *model;
+    fl_run *run;
+    must(fl_model_open(&model, engine, path, &options));
+    must(fl_run_create(&run, engine, 0, false));
+    logits_of(model, run, ids, 10, 9, out);
+    fl_run_destroy(run);
+    fl_model_close(model);
+}
+
+static void test_block_types(void **state)
+{
+    static const block_type types[] = {{FL_Q8_0, 0, false}, {FL_Q4_0, 0, false},   {FL_Q4_1, 0, true},
+                                       {FL_Q5_0, 0, false}, {FL_Q5_1, 0, true},    {FL_IQ4_NL, 0, false},
+                                       {FL_Q2_K, 80, true}, {FL_Q3_K, 108, false}, {FL_Q4_K, 0, true},
+                                       {FL_Q5_K, 0, true},  {FL_Q6_K, 208, false}};
+    char quantised[256], plain[256];
+    snprintf(quantised, sizeof quantised, "%s/quantised.gguf", (char *)*state);
+    snprintf(plain, sizeof plain, "%s/plain.gguf", (char *)*state);
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        float found[VOCAB], values[VOCAB];
+        double expected[VOCAB];
+        write_twins(types[i], quantised, plain);
+        logits_of_file(quantised, found);
+        logits_of_file(plain, values);
+        for (int k = 0; k < VOCAB; k++)
+            expected[k] = (double)values[k];
+        compare_row(fl_dtype_get(types[i].type)->name, expected, found, VOCAB, 9, QUANTISED_BOUND);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_families),
         cmocka_unit_test(test_written),
         cmocka_unit_test(test_written_rope),
+        cmocka_unit_test(test_block_types),
     };
     return cmocka_run_group_tests(tests, open_engine, close_engine);
 }
