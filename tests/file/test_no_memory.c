@@ -6,11 +6,13 @@
 
 #include "base/alloc.h"
 #include "file/checkpoint.h"
+#include "file/gguf_write.h"
 #include "file/hf_write.h"
 #include "file/json.h"
 #include "file/llama2c.h"
 #include "file/safetensors.h"
 #include "file/snapshot.h"
+#include "gguf_build.h"
 
 /* ---- allocation that can be told to fail; takes the place of base/alloc.c when this program is linked -------- */
 
@@ -138,6 +140,41 @@ static fl_status write_llama2c(void)
     return fl_llama2c_write(in(folder, "written.bin"), 0, fl_checkpoint_config(source), NULL, 0, source);
 }
 
+static fl_status open_gguf(void)
+{
+    return open_and_close(FL_TEST_DATA "/gguf/phi3_longrope.gguf");
+}
+
+static fl_status open_split_gguf(void)
+{
+    return open_and_close(in(folder, "split-00002-of-00002.gguf"));
+}
+
+static fl_status write_gguf(void)
+{
+    return fl_gguf_write(in(folder, "written.gguf"), fl_checkpoint_config(source), NULL, 0, FL_Q8_0, source, NULL);
+}
+
+/* Both move rows: q, k and v of each head together again, and matrices transposed. */
+static fl_status gguf_to_folder(const char *path)
+{
+    fl_checkpoint *c;
+    FL_TRY(fl_checkpoint_open(&c, path));
+    fl_status status = fl_hf_write(in(folder, "written"), fl_checkpoint_config(c), NULL, 0, FL_F32, c);
+    fl_checkpoint_close(c);
+    return status;
+}
+
+static fl_status neox_to_folder(void)
+{
+    return gguf_to_folder(FL_TEST_DATA "/gguf/gpt_neox.gguf");
+}
+
+static fl_status gpt2_to_folder(void)
+{
+    return gguf_to_folder(FL_TEST_DATA "/gguf/gpt2.gguf");
+}
+
 static fl_status save_snapshot(void)
 {
     static const int32_t ids[] = {1, 2, 3};
@@ -180,6 +217,11 @@ static void test_each_allocation(void **state)
         {"unaligned tensors", open_unaligned},
         {"write a folder", write_hf},
         {"write llama2.c", write_llama2c},
+        {"GGUF", open_gguf},
+        {"split GGUF", open_split_gguf},
+        {"write GGUF", write_gguf},
+        {"GGUF gpt_neox to a folder", neox_to_folder},
+        {"GGUF gpt2 to a folder", gpt2_to_folder},
         {"save a memory", save_snapshot},
         {"load a memory", load_snapshot},
     };
@@ -226,6 +268,22 @@ static void put_bare_gpt2(void)
     fl_checkpoint_close(c);
 }
 
+/* A model of an embedding alone, and a norm in its second file. */
+static void put_split_gguf(void)
+{
+    fl_buffer b = {0};
+    build_model(&b,
+                "t:general.architecture=llama u:llama.context_length=64 u:llama.embedding_length=8 "
+                "u:llama.block_count=1 u:llama.feed_forward_length=16 u:llama.attention.head_count=2 "
+                "f:llama.attention.layer_norm_rms_epsilon=1e-5 u:split.no=0 u:split.count=2",
+                "T:token_embd.weight=8x10");
+    put_bytes(in(folder, "split-00001-of-00002.gguf"), b.data, b.size);
+    fl_buffer_clear(&b);
+    build_model(&b, "u:split.no=1 u:split.count=2 + s:strings 4:9 4:8 8:2 s:a s:b ;", "T:output_norm.weight=8");
+    put_bytes(in(folder, "split-00002-of-00002.gguf"), b.data, b.size);
+    fl_buffer_free(&b);
+}
+
 static int prepare(void **state)
 {
     static const uint8_t byte = 1;
@@ -237,6 +295,7 @@ static int prepare(void **state)
     if (files_make(state)) return 1;
     folder = *state;
     put_bare_gpt2();
+    put_split_gguf();
     assert_ok(fl_safetensors_write(in(folder, "unaligned.safetensors"), t, 2, NULL, 0));
     assert_ok(fl_checkpoint_open(&source, FL_SOURCE_DIR "/models/stories260K/stories260K.bin"));
     assert_ok(fl_memory_create(&full, 1, &shape));

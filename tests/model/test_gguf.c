@@ -33,7 +33,7 @@ static int open_engine(void **state)
     *state = folder;
     if (!mkdtemp(folder)) return 1;
     fl_engine_options options = FL_ENGINE_OPTIONS_INIT;
-    return fl_engine_create(&engine, &options);
+    return fl_engine_create(&engine, &options) != FL_OK;
 }
 
 static int close_engine(void **state)
