@@ -2,7 +2,8 @@
 
     python tools/oracle/gguf_check.py FILE.gguf FOLDER
 
-Equal means: the values are those that the gguf package itself makes of the folder's, in the file's types and row orders.
+Equal means: the values are those that the gguf package itself makes of the folder's, in the file's types and row
+orders.
 """
 import pathlib
 import sys
