@@ -105,12 +105,18 @@ static fl_status read_charsmap(fl_charsmap *map, const fl_gguf *g)
     return status == FL_OK ? FL_OK : fl_fail_within(status, "%s: " KEY("precompiled_charsmap"), fl_gguf_name(g));
 }
 
+/* The usual id, where no key says it, only if the piece there is meant for such things. */
+static int32_t special(const fl_gguf_pieces *p, int64_t id, const fl_gguf *g, const char *key)
+{
+    if (id < 0 || id >= p->count) return -1;
+    return fl_gguf_find(g, key) || fl_gguf_piece_type(p, id) == FL_PIECE_CONTROL ? (int32_t)id : -1;
+}
+
 static fl_status load_sentencepiece(fl_tokenizer *t, const fl_gguf *g, bool unigram)
 {
     fl_gguf_pieces p = {.bos = 1, .eos = 2, .unk = 0, .add_bos = !unigram, .add_eos = unigram};
     if (unigram) p = (fl_gguf_pieces){.bos = -1, .eos = 1, .unk = 2, .add_eos = true};
     FL_TRY(fl_gguf_pieces_read(&p, g));
-    if (p.unk >= p.count) return fl_gguf_fail(FL_ERR_FORMAT, g, KEY("unknown_token_id"), "is beyond the last piece");
     t->format = &FL_SENTENCEPIECE_FORMAT;
     t->repair = FL_REPAIR_EACH_BYTE;
     t->is_unigram = unigram;
@@ -125,8 +131,8 @@ static fl_status load_sentencepiece(fl_tokenizer *t, const fl_gguf *g, bool unig
     FL_TRY(add_pieces(t, g, &p));
     fl_status status = fl_sentencepiece_prepare(t);
     if (status != FL_OK) return status == FL_ERR_MEMORY ? status : fl_fail_within(status, "%s", fl_gguf_name(g));
-    t->bos = p.bos < p.count ? (int32_t)p.bos : -1;
-    t->eos = p.eos < p.count ? (int32_t)p.eos : -1;
+    t->bos = special(&p, p.bos, g, KEY("bos_token_id"));
+    t->eos = special(&p, p.eos, g, KEY("eos_token_id"));
     if (p.add_bos && t->bos >= 0) FL_TRY(fl_tokens_push(&t->prefix, t->bos));
     return p.add_eos && t->eos >= 0 ? fl_tokens_push(&t->suffix, t->eos) : FL_OK;
 }

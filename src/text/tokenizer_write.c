@@ -48,9 +48,14 @@ static bool divides_like(const fl_pipeline *line, const fl_gguf_pre *pre)
     return patterns > 0 && (patterns == FL_GGUF_PRE_PATTERNS || !pre->pattern[patterns]);
 }
 
+/* Readers of GGUF files do not normalise; texts already in NFC, as nearly all are, come out the same. */
 static fl_status find_pre(const fl_pipeline *line, const char **name)
 {
     bool bytes = false;
+    for (int i = 0; i < line->normalizers; i++)
+        if (line->normalizer[i].kind != FL_PIPELINE_FORM || line->normalizer[i].form != FL_NFC)
+            return fl_fail(FL_ERR_UNSUPPORTED, "tokenizer: normalizer: GGUF files cannot say it; leave the tokenizer "
+                                               "out (--no-tokenizer)");
     for (int i = 0; i < line->splitters; i++) {
         const fl_pipeline_splitter *s = &line->splitter[i];
         bytes = bytes || s->kind == FL_PIPELINE_BYTE_LEVEL;
