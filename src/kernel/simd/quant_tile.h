@@ -269,6 +269,7 @@ INLINE void columns_of(const fl_quant_layout l, const int height, const int vect
     fl_vec sum[FL_QUANT_MOST_HEIGHT * 4];
     const int groups = 32 / l.group, fours = l.group / 4;
     const int lines = 2 * (l.low + l.high) * vectors * FL_LANES / FL_QUANT_PANEL; /* of 64 bytes in a chunk's columns */
+    const int header_lines = (int)fl_quant_chunks_at(l) / 64;
     UNROLL
     for (int i = 0; i < height; i++) {
         UNROLL
@@ -284,6 +285,11 @@ INLINE void columns_of(const fl_quant_layout l, const int height, const int vect
         const char *chunk = panel + fl_quant_chunks_at(l) + 4 * first;
         const char *s = panel + fl_quant_scales_at(l) + first, *t = panel + fl_quant_minimums_at(l) + first;
         fl_vec d[4], m[4];
+        if (height <= 2) {
+            UNROLL
+            for (int line = 0; line < header_lines; line++)
+                __builtin_prefetch(panel + BYTES_AHEAD + line * 64, 0, 2);
+        }
         UNROLL
         for (int v = 0; v < vectors; v++) {
             d[v] = halves(panel + 2 * (first + v * FL_LANES));
