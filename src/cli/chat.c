@@ -11,13 +11,13 @@
 #include "base/buffer.h"
 #include "cli/commands.h"
 #include "cli/interrupt.h"
-
-enum { TEMPLATE_PLAIN, TEMPLATE_RAW };
+#include "model/model.h"
+#include "text/chat_template.h"
+#include "text/tokenizer.h"
 
 typedef struct chat_options {
     cli_common common;
-    const char *system, *load;
-    int template;
+    const char *system, *load, *template;
     int64_t predict;
     bool ignore_eos;
 } chat_options;
@@ -25,8 +25,9 @@ typedef struct chat_options {
 #define AT(member) offsetof(chat_options, member)
 
 static const cli_flag flags[] = {
-    {"chat-template", 0, "NAME", CLI_CHOICE, AT(template), "plain", 0, 0, "plain|raw",
-     "plain puts User: and Assistant: before the turns; raw puts nothing anywhere"},
+    {"chat-template", 0, "NAME", CLI_TEXT, AT(template), NULL, 0, 0, NULL,
+     "how turns are written: plain puts User: and Assistant: before them, raw puts nothing anywhere, chatml, llama3, "
+     "mistral-v3, phi3 and others are llama.cpp's; without it, told from the model's own template"},
     {"system-prompt", 0, "TEXT", CLI_TEXT, AT(system), NULL, 0, 0, NULL, "text before the first turn"},
     {"load", 0, "FILE", CLI_TEXT, AT(load), NULL, 0, 0, NULL, "go on with a conversation written by /save"},
     {"predict", 'n', "N", CLI_INTEGER, AT(predict), "-1", -1, 0x1p40, NULL,
@@ -43,11 +44,20 @@ static const char *const plain_stop[] = {"\nUser:"};
 typedef struct chat {
     cli_work work;
     const chat_options *options;
-    fl_buffer text;   /* the conversation */
-    size_t answer_at; /* where the answer being generated begins */
+    fl_buffer text;                   /* the conversation */
+    size_t answer_at;                 /* where the answer being generated begins */
+    const fl_chat_template *template; /* NULL: plain or raw */
+    bool plain;
+    bool answered;  /* the last thing said is an answer, whose end is not yet written */
+    fl_buffer said; /* spans of text that people or the model said: they name no special tokens */
+    bool named;     /* but one of them has the spelling of one */
     int64_t turns;
     bool quit;
 } chat;
+
+typedef struct span {
+    size_t from, to;
+} span;
 
 static int out_of_memory(void)
 {
@@ -62,20 +72,55 @@ static void cut(fl_buffer *b, size_t size)
 
 /* ---- answers ---------------------------------------------------------------------------------------------------- */
 
+/* Note that what was appended from `from` on is nobody's template. */
+static fl_status say(chat *c, size_t from)
+{
+    const span s = {from, c->text.size};
+    fl_tokens read = {0}, plain = {0};
+    const fl_tokenizer *t = c->work.tokenizer;
+    if (!c->template || s.from == s.to) return FL_OK;
+    fl_buffer_append(&c->said, &s, sizeof s);
+    if (c->text.failed || c->said.failed) return fl_fail(FL_ERR_MEMORY, "out of memory");
+    fl_status status = fl_tokenizer_encode(t, c->text.data + s.from, s.to - s.from, false, true, &read);
+    if (status == FL_OK) status = fl_tokenizer_encode(t, c->text.data + s.from, s.to - s.from, false, false, &plain);
+    if (status == FL_OK &&
+        (read.count != plain.count || (read.count && memcmp(read.id, plain.id, (size_t)read.count * sizeof *read.id))))
+        c->named = true;
+    fl_tokens_free(&read);
+    fl_tokens_free(&plain);
+    return status;
+}
+
+/* The ids of the conversation. It is tokenized as one text, in which a template names its special tokens; only when
+ * something that was said has the spelling of one, part by part. */
+static fl_status encode(const chat *c, fl_tokens *out)
+{
+    const fl_tokenizer *t = c->work.tokenizer;
+    const char *text = c->text.data ? c->text.data : "";
+    if (!c->template || !c->named) return fl_tokenizer_encode(t, text, c->text.size, true, c->template != NULL, out);
+    size_t at = 0;
+    for (size_t i = 0; i < c->said.size / sizeof(span); i++) {
+        span s;
+        memcpy(&s, c->said.data + i * sizeof s, sizeof s);
+        FL_TRY(fl_tokenizer_encode(t, text + at, s.from - at, at == 0, true, out));
+        FL_TRY(fl_tokenizer_encode(t, text + s.from, s.to - s.from, false, false, out));
+        at = s.to;
+    }
+    return fl_tokenizer_encode(t, text + at, c->text.size - at, at == 0, true, out);
+}
+
 /* Bring the session to the conversation's text. */
 static fl_status synchronise(chat *c)
 {
     fl_session *session = c->work.session;
-    int32_t *ids;
-    int64_t count, same = 0, held = fl_session_tokens(session);
-    /* What people type cannot name special tokens. */
-    if (cli_encode(c->work.tokenizer, c->text.data ? c->text.data : "", c->text.size, true, false, &ids, &count))
-        return FL_ERR_MEMORY;
-    while (same < held && same < count - 1 && fl_session_ids(session)[same] == ids[same])
+    fl_tokens ids = {0};
+    int64_t same = 0, held = fl_session_tokens(session);
+    fl_status s = encode(c, &ids);
+    while (s == FL_OK && same < held && same < ids.count - 1 && fl_session_ids(session)[same] == ids.id[same])
         same++;
-    fl_status s = fl_session_truncate(session, same);
-    if (s == FL_OK) s = fl_session_read(session, ids + same, count - same);
-    free(ids);
+    if (s == FL_OK) s = fl_session_truncate(session, same);
+    if (s == FL_OK) s = fl_session_read(session, ids.id + same, ids.count - same);
+    fl_tokens_free(&ids);
     return s;
 }
 
@@ -85,7 +130,7 @@ static int write_text(const char *text, size_t length, void *user)
     bool first = c->text.size == c->answer_at;
     fl_buffer_append(&c->text, text, length);
     /* The space between "Assistant:" and the answer belongs to the template. */
-    if (first && c->options->template == TEMPLATE_PLAIN && *text == ' ') text++, length--;
+    if (first && (c->plain || (c->template && *c->template->answer_space)) && *text == ' ') text++, length--;
     fwrite(text, 1, length, stdout);
     return fflush(stdout) || c->text.failed || cli_interrupted();
 }
@@ -95,10 +140,13 @@ static fl_status generate(chat *c)
     fl_generate_options options = FL_GENERATE_OPTIONS_INIT;
     options.max_tokens = c->options->predict;
     options.ignore_eos = c->options->ignore_eos;
-    if (c->options->template == TEMPLATE_PLAIN) {
-        options.stop = plain_stop;
-        options.stop_count = 1;
-    }
+    /* Where the end of an answer is no token that ends texts. */
+    char end[64];
+    const char *const end_stop[] = {end};
+    snprintf(end, sizeof end, "%s", c->template ? c->template->after_answer : "");
+    end[strcspn(end, "\n")] = 0;
+    options.stop = c->plain ? plain_stop : end_stop;
+    options.stop_count = c->plain || *end;
     options.text = write_text;
     options.text_user = c;
     cli_sampler_options(&options.sampler, &c->options->common);
@@ -117,15 +165,33 @@ static fl_status generate(chat *c)
     return FL_OK;
 }
 
+/* What the user said, and all that stands around it up to the answer. */
+static fl_status append_turn(chat *c, const char *line, size_t length)
+{
+    const fl_chat_template *t = c->template;
+    if (c->plain) fl_buffer_format(&c->text, "%sUser: ", c->text.size ? "\n" : "");
+    if (t) {
+        bool opening = c->text.size == 0;
+        if (c->answered) fl_buffer_text(&c->text, fl_chat_template_after(t, FL_CHAT_ASSISTANT));
+        fl_chat_template_before(t, FL_CHAT_USER, opening, opening || c->answered, &c->text);
+        line = fl_chat_template_trim(t, FL_CHAT_USER, line, &length);
+    }
+    size_t from = c->text.size;
+    fl_buffer_append(&c->text, line, length);
+    FL_TRY(say(c, from));
+    if (c->plain) fl_buffer_text(&c->text, "\nAssistant:");
+    if (t) {
+        fl_buffer_text(&c->text, fl_chat_template_after(t, FL_CHAT_USER));
+        fl_chat_template_before(t, FL_CHAT_ASSISTANT, false, false, &c->text);
+    }
+    return c->text.failed ? fl_fail(FL_ERR_MEMORY, "out of memory") : FL_OK;
+}
+
 /* One turn. An answer that was stopped stays as far as it went; a turn that failed is taken back. */
 static int take_turn(chat *c, const char *line, size_t length)
 {
-    size_t before = c->text.size;
-    bool plain = c->options->template == TEMPLATE_PLAIN;
-    if (plain) fl_buffer_format(&c->text, "%sUser: ", c->text.size ? "\n" : "");
-    fl_buffer_append(&c->text, line, length);
-    if (plain) fl_buffer_text(&c->text, "\nAssistant:");
-    if (c->text.failed) return out_of_memory();
+    size_t before = c->text.size, said = c->said.size;
+    if (append_turn(c, line, length) != FL_OK) return out_of_memory();
     c->answer_at = c->text.size;
     cli_interrupt_arm(c->work.session);
     fl_status s = synchronise(c);
@@ -133,8 +199,14 @@ static int take_turn(chat *c, const char *line, size_t length)
     if (s == FL_OK) s = generate(c);
     cli_interrupt_disarm();
     c->turns++;
+    if (reading) {
+        cut(&c->text, before);
+        cut(&c->said, said);
+    } else {
+        c->answered = true;
+        if (say(c, c->answer_at) != FL_OK) return out_of_memory();
+    }
     if (s == FL_OK) return CLI_OK;
-    if (reading) cut(&c->text, before);
     if (s == FL_ERR_CANCELLED) {
         if (!reading) putchar('\n');
         fflush(stdout);
@@ -150,8 +222,21 @@ static int take_turn(chat *c, const char *line, size_t length)
 static fl_status begin(chat *c)
 {
     cut(&c->text, 0);
+    cut(&c->said, 0);
     c->turns = 0;
-    if (c->options->system) fl_buffer_text(&c->text, c->options->system);
+    c->answered = c->named = false;
+    if (c->options->system) {
+        size_t length = strlen(c->options->system);
+        const char *system = c->options->system;
+        if (c->template) {
+            fl_chat_template_before(c->template, FL_CHAT_SYSTEM, true, true, &c->text);
+            system = fl_chat_template_trim(c->template, FL_CHAT_SYSTEM, system, &length);
+        }
+        size_t from = c->text.size;
+        fl_buffer_append(&c->text, system, length);
+        FL_TRY(say(c, from));
+        if (c->template) fl_buffer_text(&c->text, fl_chat_template_after(c->template, FL_CHAT_SYSTEM));
+    }
     return fl_session_truncate(c->work.session, 0);
 }
 
@@ -162,16 +247,20 @@ static fl_status load(chat *c, const char *path)
     if (s != FL_OK) return s;
     const int32_t *ids = fl_session_ids(c->work.session);
     int64_t count = fl_session_tokens(c->work.session);
-    size_t size = 0;
-    s = fl_detokenize(c->work.tokenizer, ids, count, false, NULL, 0, &size);
-    char *text = s == FL_OK ? malloc(size + 1) : NULL;
-    if (text) s = fl_detokenize(c->work.tokenizer, ids, count, false, text, size, &size);
-    if (text && s == FL_OK) {
+    const fl_tokenizer *t = c->work.tokenizer;
+    /* A template's special tokens belong to its text; BOS comes before a text anyway. */
+    bool shown = c->template != NULL, bos = shown && count && fl_tokenizer_adds_bos(t) && ids[0] == fl_tokenizer_bos(t);
+    fl_buffer text = {0};
+    s = fl_tokenizer_decode(t, ids + bos, count - bos, shown, &text);
+    if (s == FL_OK) {
         cut(&c->text, 0);
-        fl_buffer_append(&c->text, text, size);
+        cut(&c->said, 0);
+        c->named = false;
+        c->answered = count > 0;
+        if (text.size) fl_buffer_append(&c->text, text.data, text.size);
         cli_note("%s: %lld tokens", path, (long long)count);
     }
-    free(text);
+    fl_buffer_free(&text);
     return s;
 }
 
@@ -230,12 +319,41 @@ static int converse(chat *c)
     return status;
 }
 
-static void say_template(const chat *c)
+static void name_templates(const char *typed)
 {
-    if (c->options->template == TEMPLATE_RAW) return;
-    cli_note(
-        "no chat template is evaluated: turns are written as plain \"User:\" and \"Assistant:\" lines, which a model "
-        "trained on another form may answer badly; --chat-template raw writes them as they are");
+    fl_buffer names = {0};
+    for (const fl_chat_template *t = fl_chat_templates; t->name; t++)
+        fl_buffer_format(&names, ", %s", t->name);
+    cli_error("--chat-template %s: choose plain, raw%s", typed, names.data ? names.data : "");
+    fl_buffer_free(&names);
+}
+
+/* -> exit status */
+static int choose_template(chat *c)
+{
+    const char *name = c->options->template;
+    fl_buffer own = {0};
+    c->plain = name && !strcmp(name, "plain");
+    if (name && (c->plain || !strcmp(name, "raw"))) return CLI_OK;
+    if (name) {
+        c->template = fl_chat_template_named(name);
+        if (!c->template) name_templates(name);
+        return c->template ? CLI_OK : CLI_USAGE;
+    }
+    fl_status s = fl_chat_template_find(&own, c->work.model->checkpoint);
+    if (s == FL_OK && own.size) c->template = fl_chat_template_detect(own.data);
+    c->plain = !c->template;
+    if (s != FL_OK) {
+        cli_failed(s);
+    } else if (c->template) {
+        if (c->options->common.verbose) cli_note("chat template: %s", c->template->name);
+    } else {
+        cli_note("%s: turns are written as plain \"User:\" and \"Assistant:\" lines, which a model trained on another "
+                 "form may answer badly; --chat-template names one, raw writes them as they are",
+                 own.size ? "the model's chat template is none of the known ones" : "the model has no chat template");
+    }
+    fl_buffer_free(&own);
+    return s == FL_OK ? CLI_OK : CLI_ERROR;
 }
 
 static int run(const cli_call *call)
@@ -244,17 +362,16 @@ static int run(const cli_call *call)
     if (c.options->common.json) return cli_misused(call, "a conversation has no JSON form");
     int status = cli_open_session(&c.work, call, &c.options->common);
     if (status == CLI_OK) status = cli_open_tokenizer(&c.work, call, &c.options->common);
+    if (status == CLI_OK) status = choose_template(&c);
     if (status == CLI_OK) {
         fl_status s = begin(&c);
         if (s == FL_OK && c.options->load) s = load(&c, c.options->load);
         if (s != FL_OK) status = cli_failed(s);
     }
-    if (status == CLI_OK) {
-        say_template(&c);
-        status = converse(&c);
-    }
+    if (status == CLI_OK) status = converse(&c);
     if (status == CLI_OK) status = cli_finish_output();
     fl_buffer_free(&c.text);
+    fl_buffer_free(&c.said);
     cli_close(&c.work);
     return status;
 }
