@@ -190,6 +190,9 @@ typedef struct fl_convert_options {
  * ids that end a text. A llama2.c file gets its tokenizer.bin beside it. What a format cannot say is
  * FL_ERR_UNSUPPORTED. options may be NULL. */
 FL_API fl_status fl_convert(const char *model, const char *path, const fl_convert_options *options);
+/* Write the adapter of that model in the folder `lora`, as PEFT writes it, as the GGUF file `path`, which llama.cpp reads
+ * too. What fl_model_options.lora refuses is refused. */
+FL_API fl_status fl_convert_lora(const char *model, const char *lora, const char *path);
 
 /* ---- session ------------------------------------------------------------------------------------------------ */
 

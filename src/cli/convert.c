@@ -4,7 +4,7 @@
 #include "cli/commands.h"
 
 typedef struct convert_options {
-    const char *model, *out, *type, *format, *tokenizer;
+    const char *model, *out, *type, *format, *tokenizer, *adapter;
     bool no_tokenizer;
 } convert_options;
 
@@ -21,6 +21,8 @@ static const cli_flag flags[] = {
     {"tokenizer", 0, "FILE", CLI_TEXT, AT(tokenizer), NULL, 0, 0, NULL,
      "take the tokenizer from here instead of from the model"},
     {"no-tokenizer", 0, NULL, CLI_SWITCH, AT(no_tokenizer), NULL, 0, 0, NULL, "leave the tokenizer out"},
+    {"adapter", 0, "FOLDER", CLI_TEXT, AT(adapter), NULL, 0, 0, NULL,
+     "write this low-rank adapter of PEFT, which belongs to the model, as a GGUF file"},
 };
 static const cli_group group = CLI_GROUP("Conversion", flags);
 static const cli_group *const groups[] = {&group, NULL};
@@ -31,6 +33,12 @@ static int run(const cli_call *call)
     if (!o->model) return cli_misused(call, "name a model with -m MODEL");
     if (!o->out) return cli_misused(call, "name a file or folder to write with -o FILE");
     if (o->tokenizer && o->no_tokenizer) return cli_misused(call, "--tokenizer and --no-tokenizer exclude each other");
+    if (o->adapter && (o->format || o->type || o->tokenizer || o->no_tokenizer))
+        return cli_misused(call, "--adapter takes no flag but -m and -o");
+    if (o->adapter) {
+        fl_status written = fl_convert_lora(o->model, o->adapter, o->out);
+        return written == FL_OK ? CLI_OK : cli_failed(written);
+    }
     fl_convert_options options = FL_CONVERT_OPTIONS_INIT;
     options.format = o->format;
     options.type = o->type;

@@ -132,6 +132,18 @@ static const char *translate(const fl_gguf_entry *names, const char *gguf)
     return NULL;
 }
 
+/* "N.REST" with N < layers; one spelling for each number. *rest: REST. */
+static bool parse_layer(const char *text, int64_t layers, int64_t *layer, const char **rest)
+{
+    const char *digit = text;
+    *layer = 0;
+    if (*digit == '0' && digit[1] != '.') return false;
+    for (; *digit >= '0' && *digit <= '9' && *layer < layers; digit++)
+        *layer = 10 * *layer + (*digit - '0');
+    *rest = digit + 1;
+    return digit > text && *digit == '.' && *layer < layers;
+}
+
 bool fl_gguf_hf_name(const fl_gguf_family *f, const char *gguf, int64_t layers, char out[FL_GGUF_HF_NAME])
 {
     const char *hf = translate(f->outer, gguf);
@@ -140,14 +152,34 @@ bool fl_gguf_hf_name(const fl_gguf_family *f, const char *gguf, int64_t layers, 
         return true;
     }
     if (strncmp(gguf, "blk.", 4)) return false;
-    const char *digit = gguf + 4;
-    int64_t layer = 0;
-    if (*digit == '0' && digit[1] != '.') return false; /* one spelling for each number */
-    for (; *digit >= '0' && *digit <= '9' && layer < layers; digit++)
-        layer = 10 * layer + (*digit - '0');
-    if (digit == gguf + 4 || *digit != '.' || layer >= layers) return false;
-    hf = translate(f->layer, digit + 1);
+    int64_t layer;
+    const char *rest;
+    if (!parse_layer(gguf + 4, layers, &layer, &rest)) return false;
+    hf = translate(f->layer, rest);
     if (!hf) return false;
     snprintf(out, FL_GGUF_HF_NAME, "%s%lld.%s", f->layer_prefix, (long long)layer, hf);
+    return true;
+}
+
+static const char *translate_back(const fl_gguf_entry *names, const char *hf)
+{
+    for (; names->gguf; names++)
+        if (!strcmp(names->hf, hf)) return names->gguf;
+    return NULL;
+}
+
+bool fl_gguf_name_of_hf(const fl_gguf_family *f, const char *hf, int64_t layers, char out[FL_GGUF_HF_NAME])
+{
+    const char *gguf = translate_back(f->outer, hf), *rest;
+    size_t prefix = strlen(f->layer_prefix);
+    int64_t layer;
+    if (gguf) {
+        snprintf(out, FL_GGUF_HF_NAME, "%s", gguf);
+        return true;
+    }
+    if (strncmp(hf, f->layer_prefix, prefix) || !parse_layer(hf + prefix, layers, &layer, &rest)) return false;
+    gguf = translate_back(f->layer, rest);
+    if (!gguf) return false;
+    snprintf(out, FL_GGUF_HF_NAME, "blk.%lld.%s", (long long)layer, gguf);
     return true;
 }

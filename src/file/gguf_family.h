@@ -29,5 +29,7 @@ const fl_gguf_family *fl_gguf_family_of_config(const fl_config *config);
 
 /* The Hugging Face name of a tensor. False: the family has none of that name, or not that layer. */
 bool fl_gguf_hf_name(const fl_gguf_family *f, const char *gguf, int64_t layers, char out[FL_GGUF_HF_NAME]);
+/* The other way. */
+bool fl_gguf_name_of_hf(const fl_gguf_family *f, const char *hf, int64_t layers, char out[FL_GGUF_HF_NAME]);
 
 #endif

@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/size.h"
 #include "file/gguf_family.h"
+#include "file/gguf_write.h"
 #include "file/json.h"
 #include "file/permute.h"
 #include "file/safetensors.h"
@@ -28,9 +29,9 @@ typedef enum divisor { BY_RANK, BY_ROOT, BY_NOTHING } divisor; /* of alpha */
 
 typedef struct adapter {
     const form *form;
-    const char *path;           /* of the tensors, for messages */
-    const fl_safetensors *file; /* holds the tensors, or */
-    const fl_gguf *gguf;
+    char *path;           /* of the tensors, for messages */
+    fl_safetensors *file; /* holds the tensors, or */
+    fl_gguf *gguf;
     const fl_gguf_family *family; /* whose names and row orders a GGUF file has */
     double strength;              /* alpha times the caller's scale */
     int64_t rank;                 /* of every pair; 0: each has its own (rank_pattern, GGUF) */
@@ -294,39 +295,41 @@ typedef struct order {
     bool fused;
 } order;
 
+/* How rows of q and k, and of a fused q, k, v matrix, shall lie: as in fl_config. */
+typedef struct rows_as {
+    bool interleaved, by_head;
+} rows_as;
+
 /* What must be done to the rows of an adapter for a weight of that name. */
-static order order_of(const adapter *a, const fl_config *c, const char *name)
+static order order_of(const adapter *a, const fl_config *c, rows_as to, const char *name)
 {
     bool interleaved = a->gguf && a->family->interleaved, by_head = !a->gguf;
-    if (ends_with(name, ".query_key_value.weight"))
-        return (order){c->qkv_by_head != by_head ? PARTS * c->heads : 0, true};
-    if (!c->rotary || c->rope_interleaved == interleaved) return (order){0};
+    if (ends_with(name, ".query_key_value.weight")) return (order){to.by_head != by_head ? PARTS * c->heads : 0, true};
+    if (!c->rotary || to.interleaved == interleaved) return (order){0};
     if (ends_with(name, ".q_proj.weight")) return (order){c->heads, false};
     return (order){ends_with(name, ".k_proj.weight") ? c->kv_heads : 0, false};
 }
 
-/* B [out, r] times the strength, its rows in the checkpoint's order. */
-static fl_status scaled_rows(float **out, const adapter *a, const fl_config *c, const fl_file_tensor *up,
-                             const char *weight)
+/* factor * B [out, r], its rows in another order. */
+static fl_status scaled_rows(float **out, const adapter *a, const fl_config *c, rows_as to, double factor,
+                             const fl_file_tensor *up, const char *weight)
 {
     float *rows;
     int64_t rank = up->dim[1], size = up->dim[0] * rank;
-    order o = order_of(a, c, weight);
+    order o = order_of(a, c, to, weight);
     if (o.heads && o.heads * c->head_dim != up->dim[0])
         return fl_fail(FL_ERR_SHAPE, "%s: %s: rows do not make whole heads", a->path, up->name);
     FL_TRY(copy_of(&rows, up));
-    double s = a->strength;
-    if (a->divisor != BY_NOTHING) s /= a->divisor == BY_ROOT ? sqrt((double)rank) : (double)rank;
     for (int64_t i = 0; i < size; i++)
-        rows[i] = (float)(s * (double)rows[i]);
+        rows[i] = (float)(factor * (double)rows[i]);
     *out = rows;
     if (!o.heads) return FL_OK;
     *out = fl_alloc_aligned((size_t)size * sizeof **out);
     if (*out && o.fused)
-        regroup(*out, rows, c->heads, c->head_dim, rank, c->qkv_by_head);
+        regroup(*out, rows, c->heads, c->head_dim, rank, to.by_head);
     else if (*out)
         fl_permute_rows(*out, rows, o.heads, c->head_dim, c->rope.dim, (size_t)rank * sizeof *rows,
-                        c->rope_interleaved ? FL_ROWS_INTERLEAVED : FL_ROWS_HALF_SPLIT);
+                        to.interleaved ? FL_ROWS_INTERLEAVED : FL_ROWS_HALF_SPLIT);
     fl_free_aligned(rows);
     return *out ? FL_OK : FL_ERR_MEMORY;
 }
@@ -342,11 +345,13 @@ static fl_status merge_pair(fl_lora *l, fl_device *d, const adapter *a, const fl
                             const fl_file_tensor *down, const fl_file_tensor *up)
 {
     float *merged = NULL, *low = NULL, *high = NULL;
+    int64_t rank = down->dim[0], in = down->dim[1], out = up->dim[0];
+    double factor = a->strength;
+    if (a->divisor != BY_NOTHING) factor /= a->divisor == BY_ROOT ? sqrt((double)rank) : (double)rank;
     fl_status s = copy_of(&merged, w);
     if (s == FL_OK) s = copy_of(&low, down);
-    if (s == FL_OK) s = scaled_rows(&high, a, c, up, w->name);
+    if (s == FL_OK) s = scaled_rows(&high, a, c, (rows_as){c->rope_interleaved, c->qkv_by_head}, factor, up, w->name);
     if (s == FL_OK) {
-        int64_t rank = down->dim[0], in = down->dim[1], out = up->dim[0];
         fl_stored by_input = matrix(low, in, rank, 1, in), by_output = matrix(high, out, rank, rank, 1);
         d->table->matmul(d, a->transposed ? &by_input : &by_output, a->transposed ? &by_output : &by_input, merged,
                          w->dim[1], true);
@@ -362,72 +367,91 @@ static fl_status merge_pair(fl_lora *l, fl_device *d, const adapter *a, const fl
     return s;
 }
 
-static fl_status merge_all(fl_lora *l, fl_device *d, const adapter *a, const fl_checkpoint *c)
+/* ---- whole adapters ---------------------------------------------------------------------------------------------- */
+
+static int64_t tensors_of(const adapter *a)
+{
+    return a->gguf ? fl_gguf_count(a->gguf) : fl_safetensors_count(a->file);
+}
+
+typedef struct pair {
+    const fl_file_tensor *weight, *down, *up; /* weight NULL: the tensor asked for is the up of another pair */
+} pair;
+
+/* The pair of tensor i. */
+static fl_status pair_at(pair *out, const adapter *a, const fl_checkpoint *c, int64_t i)
 {
     const form *f = a->form;
-    int64_t count = a->gguf ? fl_gguf_count(a->gguf) : fl_safetensors_count(a->file);
+    const fl_file_tensor *t = a->gguf ? fl_gguf_tensor_at(a->gguf, i) : fl_safetensors_at(a->file, i);
+    size_t base;
+    *out = (pair){0};
+    bool down = parse_name(f, t->name, f->down, &base);
+    if (!down && !parse_name(f, t->name, f->up, &base))
+        return fl_fail(FL_ERR_UNSUPPORTED, "%s: tensor %s: only pairs %s of matrices are read", a->path, t->name,
+                       f->message);
+    const fl_file_tensor *w = weight_of(a, c, t->name, base);
+    if (!w)
+        return fl_fail(FL_ERR_FORMAT, "%s: tensor %s changes no matrix of %s: the adapter belongs to another model",
+                       a->path, t->name, fl_checkpoint_path(c));
+    const fl_file_tensor *other = partner(a, t->name, base, down ? f->up : f->down);
+    if (!other)
+        return fl_fail(FL_ERR_FORMAT, "%s: tensor %s has no partner %s", a->path, t->name, down ? f->up : f->down);
+    if (!down) return FL_OK;
+    *out = (pair){w, t, other};
+    return check_shapes(a, w, t, other);
+}
+
+static fl_status merge_all(fl_lora *l, fl_device *d, const adapter *a, const fl_checkpoint *c)
+{
+    int64_t count = tensors_of(a);
     l->tensor = fl_calloc((size_t)count + 1, sizeof *l->tensor);
     l->replaced = fl_calloc((size_t)count + 1, sizeof *l->replaced);
     if (!l->tensor || !l->replaced) return FL_ERR_MEMORY;
     for (int64_t i = 0; i < count; i++) {
-        const fl_file_tensor *t = a->gguf ? fl_gguf_tensor_at(a->gguf, i) : fl_safetensors_at(a->file, i);
-        size_t base;
-        bool down = parse_name(f, t->name, f->down, &base);
-        if (!down && !parse_name(f, t->name, f->up, &base))
-            return fl_fail(FL_ERR_UNSUPPORTED, "%s: tensor %s: only pairs %s of matrices are read", a->path, t->name,
-                           f->message);
-        const fl_file_tensor *w = weight_of(a, c, t->name, base);
-        if (!w)
-            return fl_fail(FL_ERR_FORMAT, "%s: tensor %s changes no matrix of %s: the adapter belongs to another model",
-                           a->path, t->name, fl_checkpoint_path(c));
-        const fl_file_tensor *other = partner(a, t->name, base, down ? f->up : f->down);
-        if (!other)
-            return fl_fail(FL_ERR_FORMAT, "%s: tensor %s has no partner %s", a->path, t->name, down ? f->up : f->down);
-        if (!down) continue;
-        FL_TRY(check_shapes(a, w, t, other));
-        FL_TRY(merge_pair(l, d, a, fl_checkpoint_config(c), w, t, other));
+        pair p;
+        FL_TRY(pair_at(&p, a, c, i));
+        if (p.weight) FL_TRY(merge_pair(l, d, a, fl_checkpoint_config(c), p.weight, p.down, p.up));
     }
     return l->count ? FL_OK : fl_fail(FL_ERR_FORMAT, "%s: holds no adapter", a->path);
 }
 
-static fl_status merge_folder(fl_lora *out, fl_device *d, adapter *a, const fl_checkpoint *c, const char *path)
+static bool is_file(const char *path)
 {
-    FL_TRY(read_config(a, path, fl_checkpoint_config(c)));
-    char *file_path = fl_path_join(path, "adapter_model.safetensors");
-    if (!file_path) return FL_ERR_MEMORY;
-    fl_safetensors *file;
-    fl_status s = fl_safetensors_open(&file, file_path);
-    if (s == FL_OK) {
-        a->form = &peft_form;
-        a->path = file_path;
-        a->file = file;
-        s = merge_all(out, d, a, c);
-        fl_safetensors_close(file);
-    }
-    fl_free(file_path);
-    return s;
+    return fl_file_exists(path) && !fl_file_is_folder(path);
 }
 
-static fl_status merge_gguf(fl_lora *out, fl_device *d, adapter *a, const fl_checkpoint *c, const char *path)
+/* The adapter at path, its keys read; close_adapter, also after a failure. */
+static fl_status open_adapter(adapter *a, const fl_config *c, const char *path)
 {
-    fl_gguf *file;
-    FL_TRY(fl_gguf_open(&file, path));
-    a->form = &gguf_form;
-    a->path = path;
-    a->gguf = file;
-    fl_status s = read_keys(a, file, fl_checkpoint_config(c));
-    if (s == FL_OK) s = merge_all(out, d, a, c);
-    fl_gguf_close(file);
-    return s;
+    a->transposed = !strcmp(c->family, "gpt2") && !c->by_output;
+    if (is_file(path)) {
+        a->form = &gguf_form;
+        a->path = fl_strdup(path);
+        if (!a->path) return FL_ERR_MEMORY;
+        FL_TRY(fl_gguf_open(&a->gguf, path));
+        return read_keys(a, a->gguf, c);
+    }
+    FL_TRY(read_config(a, path, c));
+    a->form = &peft_form;
+    a->path = fl_path_join(path, "adapter_model.safetensors");
+    return a->path ? fl_safetensors_open(&a->file, a->path) : FL_ERR_MEMORY;
+}
+
+static void close_adapter(adapter *a)
+{
+    fl_safetensors_close(a->file);
+    fl_gguf_close(a->gguf);
+    fl_free(a->path);
 }
 
 fl_status fl_lora_merge(fl_lora *out, fl_device *d, const fl_checkpoint *c, const char *path, double scale)
 {
-    const fl_config *config = fl_checkpoint_config(c);
-    adapter a = {.strength = scale, .transposed = !strcmp(config->family, "gpt2") && !config->by_output};
+    adapter a = {.strength = scale};
     if (!isfinite(scale)) return fl_fail(FL_ERR_ARGUMENT, "%s: lora_scale = %g: give a number", path, scale);
-    bool file = fl_file_exists(path) && !fl_file_is_folder(path);
-    return file ? merge_gguf(out, d, &a, c, path) : merge_folder(out, d, &a, c, path);
+    fl_status s = open_adapter(&a, fl_checkpoint_config(c), path);
+    if (s == FL_OK) s = merge_all(out, d, &a, c);
+    close_adapter(&a);
+    return s;
 }
 
 void fl_lora_free(fl_lora *l)
@@ -444,4 +468,89 @@ const fl_file_tensor *fl_lora_applied(const fl_lora *l, const fl_file_tensor *t)
     for (int64_t i = 0; i < l->count; i++)
         if (l->replaced[i] == t) return &l->tensor[i];
     return t;
+}
+
+/* ---- writing ----------------------------------------------------------------------------------------------------- */
+
+typedef struct written {
+    fl_file_tensor *tensor;
+    char (*name)[FL_GGUF_HF_NAME];
+    float **values; /* owned */
+    int64_t count;
+} written;
+
+static void put_tensor(written *w, const fl_file_tensor *like, float *values, const char *name, const char *end)
+{
+    snprintf(w->name[w->count], FL_GGUF_HF_NAME, "%s%s", name, end);
+    w->values[w->count] = values;
+    w->tensor[w->count] = (fl_file_tensor){w->name[w->count], FL_F32, 2, {like->dim[0], like->dim[1]}, values};
+    w->count++;
+}
+
+static fl_status collect(written *w, const adapter *a, const fl_checkpoint *c)
+{
+    const fl_config *config = fl_checkpoint_config(c);
+    int64_t count = tensors_of(a);
+    w->tensor = fl_calloc((size_t)count + 1, sizeof *w->tensor);
+    w->name = fl_calloc((size_t)count + 1, sizeof *w->name);
+    w->values = fl_calloc((size_t)count + 1, sizeof *w->values);
+    if (!w->tensor || !w->name || !w->values) return FL_ERR_MEMORY;
+    for (int64_t i = 0; i < count; i++) {
+        pair p;
+        char name[FL_GGUF_HF_NAME];
+        float *values;
+        FL_TRY(pair_at(&p, a, c, i));
+        if (!p.weight) continue;
+        /* Sixteen bytes are more than the ends and the zero need. */
+        if (!fl_gguf_name_of_hf(a->family, p.weight->name, config->layers, name) ||
+            strlen(name) + 16 > FL_GGUF_NAME_LIMIT)
+            return fl_fail(FL_ERR_UNSUPPORTED, "%s: %s has no name in GGUF", a->path, p.weight->name);
+        FL_TRY(copy_of(&values, p.down));
+        put_tensor(w, p.down, values, name, gguf_form.down);
+        double factor = a->divisor == BY_ROOT ? sqrt((double)p.up->dim[1]) : 1; /* readers divide by r */
+        FL_TRY(scaled_rows(&values, a, config, (rows_as){a->family->interleaved, false}, factor, p.up, p.weight->name));
+        put_tensor(w, p.up, values, name, gguf_form.up);
+    }
+    return w->count ? FL_OK : fl_fail(FL_ERR_FORMAT, "%s: holds no adapter", a->path);
+}
+
+static fl_status write_gguf(const adapter *a, const fl_checkpoint *c, const char *path)
+{
+    written w = {0};
+    fl_gguf_keys keys = {0};
+    fl_status s = collect(&w, a, c);
+    if (s == FL_OK) {
+        fl_gguf_put_string(&keys, "general.architecture", a->family->arch);
+        fl_gguf_put_string(&keys, "general.type", "adapter");
+        fl_gguf_put_string(&keys, "adapter.type", "lora");
+        fl_gguf_put_f32(&keys, "adapter.lora.alpha", a->strength);
+        s = fl_gguf_write_file(path, &keys, w.tensor, w.count);
+    }
+    fl_gguf_keys_free(&keys);
+    for (int64_t i = 0; i < w.count; i++)
+        fl_free_aligned(w.values[i]);
+    fl_free(w.tensor);
+    fl_free(w.name);
+    fl_free(w.values);
+    return s;
+}
+
+fl_status fl_convert_lora(const char *model, const char *lora, const char *path)
+{
+    if (!model || !lora || !path) return fl_fail(FL_ERR_ARGUMENT, "fl_convert_lora: an argument is NULL");
+    if (is_file(lora)) return fl_fail(FL_ERR_ARGUMENT, "%s: is a file: give a folder with adapter_config.json", lora);
+    fl_checkpoint *c;
+    FL_TRY(fl_checkpoint_open(&c, model));
+    const fl_config *config = fl_checkpoint_config(c);
+    adapter a = {.strength = 1};
+    fl_status s = open_adapter(&a, config, lora);
+    a.family = fl_gguf_family_of_config(config);
+    if (s == FL_OK && !a.family)
+        s = fl_fail(FL_ERR_UNSUPPORTED, "%s: family %s has no name in GGUF", model, config->family);
+    if (s == FL_OK && a.strength == 0)
+        s = fl_fail(FL_ERR_UNSUPPORTED, "%s: lora_alpha = 0: means another thing in GGUF", lora);
+    if (s == FL_OK) s = write_gguf(&a, c, path);
+    close_adapter(&a);
+    fl_checkpoint_close(c);
+    return s;
 }

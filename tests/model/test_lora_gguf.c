@@ -62,11 +62,10 @@ static const fl_file_tensor *merged_of(const fl_model *m, const char *name)
     return NULL;
 }
 
-static void check(const char *model, const char *name, double scale)
+static void check_file(const char *model, const char *name, const char *gguf, double scale)
 {
-    char peft[256], gguf[256];
+    char peft[256];
     snprintf(peft, sizeof peft, LORA "%s", name);
-    snprintf(gguf, sizeof gguf, LORA "%s.gguf", name);
     fl_model *a, *b;
     must(open_with(&a, model, peft, scale));
     must(open_with(&b, model, gguf, scale));
@@ -84,6 +83,13 @@ static void check(const char *model, const char *name, double scale)
     fl_model_close(b);
 }
 
+static void check(const char *model, const char *name, double scale)
+{
+    char gguf[256];
+    snprintf(gguf, sizeof gguf, LORA "%s.gguf", name);
+    check_file(model, name, gguf, scale);
+}
+
 /* test_lora.c holds the PEFT form on Hugging Face folders and the llama2.c file to golden logits. */
 static void test_same_weights(void **state)
 {
@@ -98,6 +104,67 @@ static void test_same_weights(void **state)
         check(model, names[i], 1);
     }
     check(FL_SOURCE_DIR "/models/stories260K/stories260K.bin", "stories260K", 1);
+}
+
+/* ---- writing ---------------------------------------------------------------------------------------------------- */
+
+/* The same tensors as in the file of the gguf package. */
+static void assert_same_file(const char *expected)
+{
+    fl_gguf *a, *b;
+    must(fl_gguf_open(&a, expected));
+    must(fl_gguf_open(&b, path));
+    assert_int_equal(fl_gguf_count(a), fl_gguf_count(b));
+    for (int64_t i = 0; i < fl_gguf_count(a); i++) {
+        const fl_file_tensor *x = fl_gguf_tensor_at(a, i), *y = fl_gguf_tensor(b, x->name);
+        size_t bytes;
+        assert_non_null(y);
+        assert_int_equal(y->type, x->type);
+        assert_int_equal(x->dim[0], y->dim[0]);
+        assert_int_equal(x->dim[1], y->dim[1]);
+        must(fl_file_tensor_bytes(x, &bytes));
+        assert_memory_equal(x->data, y->data, bytes);
+    }
+    double alpha[2] = {0};
+    must(fl_gguf_real(a, "adapter.lora.alpha", &alpha[0]));
+    must(fl_gguf_real(b, "adapter.lora.alpha", &alpha[1]));
+    assert_true(alpha[0] == alpha[1]);
+    fl_gguf_close(a);
+    fl_gguf_close(b);
+}
+
+/* From a model in either order of rows. phi3 has use_rslora, for which B is written times sqrt(4), exact. */
+static void test_written(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"llama", "gpt2", "phi3", "gpt_neox"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char model[2][256], lora[256], gguf[256];
+        snprintf(model[0], sizeof model[0], TINY "%s", names[i]);
+        snprintf(model[1], sizeof model[1], GGUF "%s.gguf", names[i]);
+        snprintf(lora, sizeof lora, LORA "%s", names[i]);
+        snprintf(gguf, sizeof gguf, LORA "%s.gguf", names[i]);
+        for (int m = 0; m < 2; m++) {
+            must(fl_convert_lora(model[m], lora, path));
+            check_file(model[m], names[i], path, 1);
+            if (strcmp(names[i], "phi3")) assert_same_file(gguf);
+        }
+    }
+    static const char stories[] = FL_SOURCE_DIR "/models/stories260K/stories260K.bin";
+    must(fl_convert_lora(stories, LORA "stories260K", path));
+    assert_same_file(LORA "stories260K.gguf");
+}
+
+static void test_not_written(void **state)
+{
+    (void)state;
+    unlink(path);
+    assert_int_equal(fl_convert_lora(TINY "llama", LORA "llama.gguf", path), FL_ERR_ARGUMENT);
+    assert_int_equal(fl_convert_lora(TINY "llama", NULL, path), FL_ERR_ARGUMENT);
+    assert_int_equal(fl_convert_lora(TINY "gpt_neox", LORA "llama", path), FL_ERR_FORMAT);
+    assert_non_null(strstr(fl_error_message(), "changes no matrix"));
+    assert_int_equal(fl_convert_lora(TINY "llama", LORA "none", path), FL_ERR_IO);
+    assert_int_not_equal(access(path, F_OK), 0);
 }
 
 /* ---- single files ----------------------------------------------------------------------------------------------- */
@@ -284,8 +351,9 @@ static void test_files(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_same_weights), cmocka_unit_test(test_alpha),
-                                       cmocka_unit_test(test_keys), cmocka_unit_test(test_tensors),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_same_weights), cmocka_unit_test(test_written),
+                                       cmocka_unit_test(test_not_written),  cmocka_unit_test(test_alpha),
+                                       cmocka_unit_test(test_keys),         cmocka_unit_test(test_tensors),
                                        cmocka_unit_test(test_files)};
     return cmocka_run_group_tests(tests, open_engine, close_engine);
 }
