@@ -53,8 +53,9 @@ typedef enum fl_attend_format {
 } fl_attend_format;
 
 /* 64 stored keys or values to fp32, exactly, or by one rounded multiplication of scale and integer: what reads them has
- * the same bits as if it read fp32 of these values. `to` is aligned to 64 bytes. */
-typedef void fl_attend_unpack(const void *from, int head_dim, float *to);
+ * the same bits as if it read fp32 of these values. `next` is where the next 64 lie, or anything readable: it is asked
+ * for from memory meanwhile, since between two calls nothing else is. */
+typedef void fl_attend_unpack(const void *from, const void *next, int head_dim, float *to);
 
 typedef struct fl_attend_kernels {
     /* Take in one tile: k [head_dim][64], v [64][head_dim]. */

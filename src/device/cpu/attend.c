@@ -184,13 +184,27 @@ static void unit_gather(const attend_job *job, unit *u, int thread)
     }
 }
 
-/* Stored keys or values of a tile as fp32: where they lie, or converted at `to`. All rows of the unit share it. */
-static const float *tile_of(fl_dtype type, fl_attend_unpack *const *unpack, const void *stored, int head_dim, float *to)
+/* Keys and values of one tile as they are stored. */
+typedef struct stored_tile {
+    const char *keys, *values;
+} stored_tile;
+
+static stored_tile tile_at(const fl_kv_view *kv, int kv_head, int64_t key)
+{
+    const char *page = kv->page[key / FL_PAGE_TOKENS];
+    int within = (int)(key % FL_PAGE_TOKENS);
+    return (stored_tile){page + fl_kv_key_offset(&kv->shape, kv_head, within / FL_TILE_KEYS),
+                         page + fl_kv_value_offset(&kv->shape, kv_head, within)};
+}
+
+/* As fp32: where they lie, or converted at `to`. All rows of the unit share it. */
+static const float *as_f32(fl_dtype type, fl_attend_unpack *const *unpack, const void *stored, const void *next,
+                           int head_dim, float *to)
 {
     static const fl_attend_format format[FL_DTYPE_COUNT] = {
         [FL_F16] = FL_ATTEND_F16, [FL_BF16] = FL_ATTEND_BF16, [FL_Q8_0] = FL_ATTEND_Q8_0, [FL_Q4_0] = FL_ATTEND_Q4_0};
     if (type == FL_F32) return stored;
-    unpack[format[type]](stored, head_dim, to);
+    unpack[format[type]](stored, next, head_dim, to);
     return to;
 }
 
@@ -206,12 +220,10 @@ static void unit_attend(const attend_job *job, unit *u, int64_t block)
     int64_t key = fl_max64(u->lo, block * BLOCK_KEYS) / FL_TILE_KEYS * FL_TILE_KEYS;
     int64_t end = fl_min64(u->hi, (block + 1) * BLOCK_KEYS);
     for (; key < end; key += FL_TILE_KEYS) {
-        const char *page = kv->page[key / FL_PAGE_TOKENS];
-        int within = (int)(key % FL_PAGE_TOKENS);
-        const char *keys = page + fl_kv_key_offset(&kv->shape, u->kv_head, within / FL_TILE_KEYS);
-        const char *values = page + fl_kv_value_offset(&kv->shape, u->kv_head, within);
-        const float *k = tile_of(kv->shape.k_type, kernels->keys, keys, d, u->k);
-        const float *v = tile_of(kv->shape.v_type, kernels->values, values, d, u->v);
+        stored_tile tile = tile_at(kv, u->kv_head, key), next = tile;
+        if (key + FL_TILE_KEYS < end) next = tile_at(kv, u->kv_head, key + FL_TILE_KEYS);
+        const float *k = as_f32(kv->shape.k_type, kernels->keys, tile.keys, next.keys, d, u->k);
+        const float *v = as_f32(kv->shape.v_type, kernels->values, tile.values, next.values, d, u->v);
         if (key >= u->all_lo && key + FL_TILE_KEYS <= u->all_hi) {
             kernels->forward(&state, k, v, NULL, NULL);
             continue;

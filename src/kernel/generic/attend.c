@@ -82,14 +82,16 @@ static float half_at(const void *from, ptrdiff_t i)
     return fl_f16_to_f32(half);
 }
 
-static void unpack_f16(const void *from, int head_dim, float *to)
+static void unpack_f16(const void *from, const void *next, int head_dim, float *to)
 {
+    (void)next;
     for (ptrdiff_t i = 0; i < (ptrdiff_t)head_dim * FL_ATTEND_KEYS; i++)
         to[i] = half_at(from, i);
 }
 
-static void unpack_bf16(const void *from, int head_dim, float *to)
+static void unpack_bf16(const void *from, const void *next, int head_dim, float *to)
 {
+    (void)next;
     for (ptrdiff_t i = 0; i < (ptrdiff_t)head_dim * FL_ATTEND_KEYS; i++) {
         uint16_t half;
         memcpy(&half, (const char *)from + 2 * i, sizeof half);
@@ -97,8 +99,9 @@ static void unpack_bf16(const void *from, int head_dim, float *to)
     }
 }
 
-static void keys_q8_0(const void *from, int head_dim, float *to)
+static void keys_q8_0(const void *from, const void *next, int head_dim, float *to)
 {
+    (void)next;
     const int8_t *q = (const int8_t *)from + head_dim / FL_QUANT_CHUNK * 2 * FL_ATTEND_KEYS;
     for (ptrdiff_t c = 0; c < head_dim; c++)
         for (int j = 0; j < FL_ATTEND_KEYS; j++)
@@ -106,8 +109,9 @@ static void keys_q8_0(const void *from, int head_dim, float *to)
                 half_at(from, c / FL_QUANT_CHUNK * FL_ATTEND_KEYS + j) * (float)q[c * FL_ATTEND_KEYS + j];
 }
 
-static void keys_q4_0(const void *from, int head_dim, float *to)
+static void keys_q4_0(const void *from, const void *next, int head_dim, float *to)
 {
+    (void)next;
     const uint8_t *q = (const uint8_t *)from + head_dim / FL_QUANT_CHUNK * 2 * FL_ATTEND_KEYS;
     for (ptrdiff_t c = 0; c < head_dim; c++) {
         ptrdiff_t block = c / FL_QUANT_CHUNK, within = c % FL_QUANT_CHUNK;
@@ -130,13 +134,15 @@ static inline void values_of(const fl_quant_format format, const void *from, int
     }
 }
 
-static void values_q8_0(const void *from, int head_dim, float *to)
+static void values_q8_0(const void *from, const void *next, int head_dim, float *to)
 {
+    (void)next;
     values_of(FL_FORMAT_Q8_0, from, head_dim, to);
 }
 
-static void values_q4_0(const void *from, int head_dim, float *to)
+static void values_q4_0(const void *from, const void *next, int head_dim, float *to)
 {
+    (void)next;
     values_of(FL_FORMAT_Q4_0, from, head_dim, to);
 }
 
