@@ -171,9 +171,11 @@ static void test_info(void **state)
     json_decref(r);
     expect_error(RUN("info", "-m", FL_TEST_DATA "/tiny/gpt2", "--rope-scale", "2"), 1, "no rotary positions", NULL);
 
-    expect_error(RUN("info", MODEL, "--lora-scaled", FL_TEST_DATA "/lora/stories260K"), 2, "--lora-scaled", "FOLDER:S");
+    expect_error(RUN("info", MODEL, "--lora-scaled", FL_TEST_DATA "/lora/stories260K"), 2, "--lora-scaled", "PATH:S");
     expect_error(RUN("info", MODEL, "--lora", FL_TEST_DATA "/lora/llama"), 1, "lora_A.weight", "fits no weight");
     r = expect_json(RUN("info", MODEL, "--json", "--lora-scaled", FL_TEST_DATA "/lora/stories260K:0.5"));
+    json_decref(r);
+    r = expect_json(RUN("info", MODEL, "--json", "--lora-scaled", FL_TEST_DATA "/lora/stories260K.gguf:0.5"));
     json_decref(r);
 
     outcome o = RUN("info", MODEL);
