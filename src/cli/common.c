@@ -11,12 +11,12 @@
 
 static const cli_flag model_flags[] = {
     {"model", 'm', "MODEL", CLI_TEXT, AT(model), NULL, 0, 0, NULL,
-     "a Hugging Face folder, a .safetensors file in one, or a llama2.c .bin"},
+     "a Hugging Face folder, a .safetensors file in one, a GGUF file, or a llama2.c .bin"},
     {"lora", 0, "PATH", CLI_TEXT, AT(lora), NULL, 0, 0, NULL,
      "add a low-rank adapter to the weights: a folder of PEFT or a GGUF file"},
     {"lora-scaled", 0, "PATH:S", CLI_TEXT, AT(lora_scaled), NULL, 0, 0, NULL, "the same, its effect times S"},
     {"tokenizer", 0, "FILE", CLI_TEXT, AT(tokenizer), NULL, 0, 0, NULL,
-     "tokenizer.json, tokenizer.model or a llama2.c tokenizer.bin, if not the one beside the model"},
+     "tokenizer.json, tokenizer.model, a llama2.c tokenizer.bin or a GGUF file, if not the model's own"},
     {"ctx-size", 'c', "N", CLI_INTEGER, AT(context), "0", 0, TOKENS, NULL,
      "most tokens of prompt and answer together; 0: the model's window"},
     {"threads", 't', "N", CLI_INTEGER, AT(threads), "0", 0, 1024, NULL, "threads; 0: every core"},

@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "base/size.h"
 #include "model/rope_options.h"
+#include "text/gguf_tokenizer.h"
 
 static const fl_arch *const archs[] = {&fl_arch_llama, &fl_arch_mistral, &fl_arch_qwen2, &fl_arch_qwen3,
                                        &fl_arch_phi3,  &fl_arch_gptneox, &fl_arch_gpt2};
@@ -128,7 +129,9 @@ fl_status fl_model_get_info(const fl_model *m, fl_model_info *info)
                             .path = fl_checkpoint_path(m->checkpoint),
                             .format = formats[fl_checkpoint_format(m->checkpoint)],
                             .family = c->family,
-                            .tokenizer = fl_checkpoint_tokenizer(m->checkpoint),
+                            .tokenizer = fl_gguf_has_tokenizer(fl_checkpoint_gguf(m->checkpoint))
+                                             ? fl_checkpoint_path(m->checkpoint)
+                                             : fl_checkpoint_tokenizer(m->checkpoint),
                             .parameters = m->parameters,
                             .weight_bytes = m->weight_bytes,
                             .vocab = c->vocab,
