@@ -28,6 +28,7 @@ static int remove_all(void **state)
     static const char *const names[] = {"a.gguf",
                                         "q.gguf",
                                         "chat.gguf",
+                                        "adapter.gguf",
                                         "hf/config.json",
                                         "hf/generation_config.json",
                                         "hf/model.safetensors",
@@ -139,11 +140,33 @@ static void test_chat_template(void **state)
     outcome_free(&o);
 }
 
+/* An adapter that is left out changes the text: with it the story goes as with PEFT's folder. */
+static void test_adapter(void **state)
+{
+    (void)state;
+    static const char peft[] = FL_TEST_DATA "/lora/stories260K";
+    char path[96];
+    snprintf(path, sizeof path, "%s/adapter.gguf", scratch);
+    expect_error(RUN("convert", "-m", STORIES, "--adapter", peft, "-o", path, "--type", "f16"), 2, "--adapter", "-o");
+    expect_error(RUN("convert", "-m", FL_TEST_DATA "/tiny/gpt_neox", "--adapter", peft, "-o", path), 1, "lora_",
+                 "changes no matrix");
+    expect_output(RUN("convert", "-m", STORIES, "--adapter", peft, "-o", path), "");
+    outcome plain = RUN("generate", "-m", gguf, "--temp", "0", "-p", "One day", "-n", "30");
+    outcome folder_form = RUN("generate", "-m", gguf, "--temp", "0", "-p", "One day", "-n", "30", "--lora", peft);
+    outcome file_form = RUN("generate", "-m", gguf, "--temp", "0", "-p", "One day", "-n", "30", "--lora", path);
+    assert_int_equal(file_form.status, 0);
+    assert_string_equal(out_of(&file_form), out_of(&folder_form));
+    assert_string_not_equal(out_of(&file_form), out_of(&plain));
+    outcome_free(&plain);
+    outcome_free(&folder_form);
+    outcome_free(&file_form);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_greedy), cmocka_unit_test(test_perplexity),    cmocka_unit_test(test_usage),
-        cmocka_unit_test(test_chat),   cmocka_unit_test(test_chat_template),
+        cmocka_unit_test(test_chat),   cmocka_unit_test(test_chat_template), cmocka_unit_test(test_adapter),
     };
     return cmocka_run_group_tests(tests, convert_stories, remove_all);
 }
