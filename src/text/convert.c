@@ -95,21 +95,31 @@ static fl_status open_tokenizer(conversion *c)
 /* ---- GGUF ---------------------------------------------------------------------------------------------------------
  */
 
-/* Ids of special tokens: those of the model, else of its tokenizer. */
+/* BOS is the tokenizer's, which puts it before texts; what ends a text is the model's to say, but the tokenizer's EOS
+ * comes first when it is among that, or when the tokenizer puts it after texts. */
 static fl_status put_ids(fl_gguf_keys *keys, const conversion *c)
 {
     static const char *const ends[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
                                        "tokenizer.ggml.eom_token_id"};
     const int most = (int)(sizeof ends / sizeof *ends);
     const fl_config *config = c->config;
-    int32_t bos = config->bos >= 0 ? config->bos : fl_tokenizer_bos(c->tokenizer), eos = fl_tokenizer_eos(c->tokenizer);
-    if (config->eos_count > most)
-        return fl_fail(FL_ERR_UNSUPPORTED, "GGUF files: eos_token_id: %d ids; there are keys for %d", config->eos_count,
-                       most);
-    if (bos >= 0) fl_gguf_put_u32(keys, "tokenizer.ggml.bos_token_id", (uint32_t)bos);
+    const int32_t own = fl_tokenizer_eos(c->tokenizer);
+    int32_t bos = fl_tokenizer_bos(c->tokenizer), eos[FL_MAX_EOS + 1];
+    bool add_bos, add_eos;
+    int count = 0;
+    FL_TRY(fl_pieces_around(c->tokenizer, &add_bos, &add_eos));
+    bool first = add_eos || (config->eos_count == 0 && own >= 0);
     for (int i = 0; i < config->eos_count; i++)
-        fl_gguf_put_u32(keys, ends[i], (uint32_t)config->eos[i]);
-    if (config->eos_count == 0 && eos >= 0) fl_gguf_put_u32(keys, ends[0], (uint32_t)eos);
+        first = first || config->eos[i] == own;
+    if (first) eos[count++] = own;
+    for (int i = 0; i < config->eos_count; i++)
+        if (!first || config->eos[i] != own) eos[count++] = config->eos[i];
+    if (count > most)
+        return fl_fail(FL_ERR_UNSUPPORTED, "GGUF files: eos_token_id: %d ids; there are keys for %d", count, most);
+    if (bos < 0) bos = config->bos;
+    if (bos >= 0) fl_gguf_put_u32(keys, "tokenizer.ggml.bos_token_id", (uint32_t)bos);
+    for (int i = 0; i < count; i++)
+        fl_gguf_put_u32(keys, ends[i], (uint32_t)eos[i]);
     if (config->pad >= 0) fl_gguf_put_u32(keys, "tokenizer.ggml.padding_token_id", (uint32_t)config->pad);
     return FL_OK;
 }
