@@ -281,6 +281,60 @@ static void test_other_model(void **state)
     fl_buffer_free(&b);
 }
 
+/* Pages of every type: read tokens come back, and no byte of another token's key, scale or value may be set. */
+static void test_types(void **state)
+{
+    static const fl_kv_shape typed[] = {
+        {2, 5, FL_F16, FL_BF16}, {1, 64, FL_Q8_0, FL_Q4_0}, {2, 32, FL_Q4_0, FL_Q8_0}, {1, 32, FL_BF16, FL_F32}};
+    const char *path = in(*state, "typed");
+    for (size_t i = 0; i < sizeof typed / sizeof *typed; i++) {
+        const fl_kv_shape *s = &typed[i];
+        size_t bytes = fl_kv_page_bytes(s);
+        fl_memory *m, *back, *other;
+        int32_t *ids;
+        int64_t count;
+        assert_ok(fl_memory_create(&m, 1, s));
+        assert_ok(fl_memory_create(&back, 1, s));
+        assert_ok(fl_memory_create(&other, 1, &(fl_kv_shape){s->kv_heads, s->head_dim, FL_F32, s->v_type}));
+        assert_ok(fl_memory_begin(m, TOKENS));
+        uint8_t *page = fl_memory_page_for_write(m, 0, 0);
+        for (size_t k = 0; k < bytes; k++)
+            page[k] = (uint8_t)(1 + k % 251);
+        fl_memory_commit(m);
+        assert_ok(fl_snapshot_save(path, m, IDENTITY, some_ids, 0));
+        assert_ok(fl_snapshot_load(path, back, IDENTITY, VOCAB, &ids, &count));
+        fl_free(ids);
+        uint8_t *restored = malloc(bytes);
+        memcpy(restored, fl_memory_page(back, 0, 0), bytes);
+        size_t kept = 0;
+        for (size_t k = 0; k < bytes; k++) {
+            assert_true(restored[k] == 0 || restored[k] == page[k]);
+            kept += restored[k] != 0;
+        }
+        assert_int_equal(kept, bytes / FL_PAGE_TOKENS * TOKENS); /* the bytes of so many tokens and no others */
+        assert_refused("type", fl_snapshot_load(path, other, IDENTITY, VOCAB, &ids, &count), FL_ERR_STATE, path,
+                       "k_type");
+
+        fl_buffer b = content(path);
+        uint8_t *file = (uint8_t *)b.data;
+        size_t first = b.size - 8 - bytes;
+        for (size_t k = 0; k < bytes; k += 1 + k % 61) {
+            if (restored[k]) continue;
+            fl_memory_truncate(back, 0);
+            file[first + k] = 1;
+            seal(file, b.size);
+            assert_refused("rest", fl_snapshot_parse(path, file, b.size, back, IDENTITY, VOCAB, &ids, &count),
+                           FL_ERR_FORMAT, path, "not zero after its last token");
+            file[first + k] = 0;
+        }
+        free(restored);
+        fl_buffer_free(&b);
+        fl_memory_destroy(other);
+        fl_memory_destroy(back);
+        fl_memory_destroy(m);
+    }
+}
+
 static void test_cannot_save(void **state)
 {
     const char *path = in(*state, "no");
@@ -306,7 +360,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),  cmocka_unit_test(test_same_bytes), cmocka_unit_test(test_refused),
         cmocka_unit_test(test_damage),      cmocka_unit_test(test_cut),        cmocka_unit_test(test_other_model),
-        cmocka_unit_test(test_cannot_save),
+        cmocka_unit_test(test_cannot_save), cmocka_unit_test(test_types),
     };
     return cmocka_run_group_tests(tests, files_make, files_drop);
 }
