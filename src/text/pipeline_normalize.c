@@ -1,10 +1,12 @@
 #define _GNU_SOURCE /* memmem */
 #include <utf8proc.h>
 
+#include "base/size.h"
 #include "text/pipeline.h"
 
-/* Append `from` with every match of the pattern replaced by content. */
-static fl_status replace(const fl_pipeline_normalizer *step, const fl_buffer *from, fl_buffer *to, bool *origin)
+/* Append `from` with every match of the pattern replaced by content, as long as `to` stays below limit. */
+static fl_status replace(const fl_pipeline_normalizer *step, const fl_buffer *from, fl_buffer *to, size_t limit,
+                         bool *origin)
 {
     size_t done = 0;
     if (!step->pattern.regex) {
@@ -16,6 +18,7 @@ static fl_status replace(const fl_pipeline_normalizer *step, const fl_buffer *fr
                 (step->content_length == 0 || fl_utf8_step(match, step->pattern.length) < step->pattern.length))
                 *origin = false;
             s = match + step->pattern.length;
+            if (to->size > limit) return FL_OK;
         }
         fl_buffer_append(to, s, (size_t)(end - s));
         return FL_OK;
@@ -25,7 +28,7 @@ static fl_status replace(const fl_pipeline_normalizer *step, const fl_buffer *fr
     bool found = true;
     fl_status status = FL_OK;
     size_t start, end;
-    while ((status = fl_regex_next(&scan, &found, &start, &end)) == FL_OK && found) {
+    while (to->size <= limit && (status = fl_regex_next(&scan, &found, &start, &end)) == FL_OK && found) {
         fl_buffer_append(to, from->data + done, start - done);
         fl_buffer_append(to, step->content, step->content_length);
         if (start == 0 && end > 0 && (step->content_length == 0 || fl_utf8_step(from->data, end) < end))
@@ -58,10 +61,10 @@ static void strip(const fl_pipeline_normalizer *step, const fl_buffer *from, fl_
 /* The tokenizers library looks up whole grapheme clusters of at most five bytes first and takes the shortest rule that
  * the cluster begins with for all of it; then single characters. That is not what SentencePiece does with the same
  * map, but what models with a tokenizer.json see. */
-static void apply_charsmap(const fl_charsmap *map, const fl_buffer *from, fl_buffer *to)
+static void apply_charsmap(const fl_charsmap *map, const fl_buffer *from, fl_buffer *to, size_t limit)
 {
     const char *s = from->data;
-    for (size_t i = 0, n = from->size; i < n;) {
+    for (size_t i = 0, n = from->size; i < n && to->size <= limit;) {
         uint32_t cp, next;
         utf8proc_int32_t state = 0;
         size_t length = fl_utf8_decode(s + i, n - i, &cp);
@@ -96,7 +99,8 @@ static void apply_charsmap(const fl_charsmap *map, const fl_buffer *from, fl_buf
     }
 }
 
-static fl_status apply(const fl_pipeline_normalizer *step, const fl_buffer *from, fl_buffer *to, bool *origin)
+static fl_status apply(const fl_pipeline_normalizer *step, const fl_buffer *from, fl_buffer *to, size_t limit,
+                       bool *origin)
 {
     switch (step->kind) {
     case FL_PIPELINE_FORM:
@@ -106,12 +110,12 @@ static fl_status apply(const fl_pipeline_normalizer *step, const fl_buffer *from
         fl_buffer_append(to, from->data, from->size);
         return FL_OK;
     case FL_PIPELINE_REPLACE:
-        return replace(step, from, to, origin);
+        return replace(step, from, to, limit, origin);
     case FL_PIPELINE_STRIP:
         strip(step, from, to, origin);
         return FL_OK;
     case FL_PIPELINE_CHARSMAP:
-        apply_charsmap(&step->map, from, to);
+        apply_charsmap(&step->map, from, to, limit);
         return FL_OK;
     case FL_PIPELINE_TO_BYTES:
         fl_pipeline_to_bytes(from->data, from->size, to);
@@ -120,15 +124,24 @@ static fl_status apply(const fl_pipeline_normalizer *step, const fl_buffer *from
     return FL_OK;
 }
 
+/* A text may grow by this factor and so many bytes: Unicode's own forms stay under 18, a hostile file has no bounds. */
+#define GROWTH 64
+#define ROOM 65536
+
 fl_status fl_pipeline_normalize(const fl_pipeline *pipeline, fl_buffer *text, fl_buffer *spare, bool *origin)
 {
+    size_t limit;
+    if (!fl_size_mul(text->size, GROWTH, &limit) || !fl_size_add(limit, ROOM, &limit)) limit = SIZE_MAX;
     for (int i = 0; i < pipeline->normalizers && text->size; i++) {
         fl_buffer_clear(spare);
-        FL_TRY(apply(&pipeline->normalizer[i], text, spare, origin));
+        FL_TRY(apply(&pipeline->normalizer[i], text, spare, limit, origin));
         fl_buffer result = *spare;
         *spare = *text;
         *text = result;
         if (text->failed) return FL_ERR_MEMORY;
+        if (text->size > limit)
+            return fl_fail(FL_ERR_UNSUPPORTED, "tokenizer: its normalizer makes the text more than %d times longer",
+                           GROWTH);
     }
     return FL_OK;
 }

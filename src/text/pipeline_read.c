@@ -86,13 +86,14 @@ static fl_status read_added(fl_tokenizer *t, const fl_json_at *at, int64_t *next
         return fl_json_fail(FL_ERR_FORMAT, at, "id", why);
     }
     if (known < 0) {
-        fl_status status = fl_vocab_set(&t->vocab, id, content, strlen(content));
-        if (status != FL_OK) return fl_fail_within(status, "%s: %scontent", at->file, at->prefix);
+        fl_status added = fl_vocab_set(&t->vocab, id, content, strlen(content));
+        if (added != FL_OK) return fl_fail_within(added, "%s: %scontent", at->file, at->prefix);
         pipeline->only_added[id] = 1;
         ++*next;
     }
     a.id = (int32_t)id;
-    if (a.normalized) FL_TRY(find_form(pipeline, &a, content));
+    fl_status status = a.normalized ? find_form(pipeline, &a, content) : FL_OK;
+    if (status != FL_OK) return fl_fail_within(status, "%s: %scontent", at->file, at->prefix);
     int32_t told = pipeline->added_of[id];
     if (told >= 0) { /* twice: the later one counts */
         fl_free(pipeline->added[told].form);

@@ -6,6 +6,7 @@
 #include "text/pipeline.h"
 
 #define NAME 160
+#define MOST_GROWTH 4096 /* of a token by the decoders */
 
 /* The value of a step: its object, and where it stands for messages ("pre_tokenizer.pretokenizers[1]."). */
 typedef struct step {
@@ -295,6 +296,20 @@ static fl_status read_strip(const fl_pipeline *pipeline, fl_pipeline_decoder *d,
     return FL_OK;
 }
 
+/* Replacements one after the other must not make a token longer without bounds. */
+static fl_status check_growth(const fl_pipeline *pipeline, const step *s)
+{
+    size_t factor = 1;
+    for (int i = 0; i < pipeline->decoders; i++) {
+        const fl_pipeline_decoder *d = &pipeline->decoder[i];
+        if (d->kind != FL_PIPELINE_DECODE_REPLACE || !d->content) continue;
+        factor *= 1 + strlen(d->content) / strlen(d->pattern);
+        if (factor > MOST_GROWTH)
+            return fl_json_fail(FL_ERR_UNSUPPORTED, &s->at, "content", "makes tokens too many times longer");
+    }
+    return FL_OK;
+}
+
 static fl_status read_decoder(fl_pipeline *pipeline, const step *s)
 {
     if (pipeline->decoders == FL_PIPELINE_STEPS) return too_many(s);
@@ -328,7 +343,8 @@ static fl_status read_decoder(fl_pipeline *pipeline, const step *s)
         if (has_decoder(pipeline, FL_PIPELINE_DECODE_FUSE))
             return fl_json_fail(FL_ERR_UNSUPPORTED, &s->at, "type", "not after Fuse: it cannot stream");
         if (!(d->pattern = fl_strdup(json_string_value(text)))) return FL_ERR_MEMORY;
-        return copy_string(s, "content", &d->content);
+        FL_TRY(copy_string(s, "content", &d->content));
+        return check_growth(pipeline, s);
     }
     return fl_json_fail(FL_ERR_UNSUPPORTED, &s->at, "type",
                         "only ByteLevel, Metaspace, Replace, ByteFallback, Fuse, Strip and Sequence");

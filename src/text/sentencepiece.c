@@ -3,6 +3,7 @@
 #include "text/sentencepiece.h"
 
 #include "base/alloc.h"
+#include "base/size.h"
 
 /* ---- normalisation ------------------------------------------------------------------------------------------ */
 
@@ -43,16 +44,21 @@ static void append_escaped(const fl_sentencepiece *sp, const char *s, size_t n, 
     fl_buffer_append(out, s + from, n - from);
 }
 
-static void normalize(const fl_sentencepiece *sp, const char *s, size_t n, fl_buffer *out)
+/* A text may grow by this factor and so many bytes: real character maps stay under 18, a hostile one has no bounds. */
+#define GROWTH 64
+#define ROOM 65536
+
+static fl_status normalize(const fl_sentencepiece *sp, const char *s, size_t n, fl_buffer *out)
 {
-    size_t length, consumed, i = 0;
+    size_t length, consumed, limit, i = 0;
+    if (!fl_size_mul(n, GROWTH, &limit) || !fl_size_add(limit, ROOM, &limit)) limit = SIZE_MAX;
     bool remove_extra = sp->remove_extra_whitespaces;
     while (remove_extra && i < n) { /* leading spaces */
         const char *p = normalize_prefix(sp, s + i, n - i, &length, &consumed);
         if (length != 1 || *p != ' ') break;
         i += consumed;
     }
-    if (i == n) return;
+    if (i == n) return FL_OK;
     if (!sp->treat_whitespace_as_suffix && sp->add_dummy_prefix) append_escaped(sp, " ", 1, out);
     bool after_space = remove_extra;
     while (i < n) {
@@ -64,11 +70,15 @@ static void normalize(const fl_sentencepiece *sp, const char *s, size_t n, fl_bu
             after_space = remove_extra && p[length - 1] == ' ';
         }
         i += consumed;
+        if (out->size > limit)
+            return fl_fail(FL_ERR_UNSUPPORTED, "tokenizer: its character map makes the text more than %d times longer",
+                           GROWTH);
     }
     const char *space = sp->escape_whitespaces ? FL_SPACE_SYMBOL : " ";
     while (remove_extra && ends_with(out, space, strlen(space)))
         out->data[out->size -= strlen(space)] = 0;
     if (sp->treat_whitespace_as_suffix && sp->add_dummy_prefix) append_escaped(sp, " ", 1, out);
+    return out->failed ? FL_ERR_MEMORY : FL_OK;
 }
 
 /* ---- encoding ----------------------------------------------------------------------------------------------- */
@@ -163,8 +173,7 @@ static fl_status encode_bpe(const fl_tokenizer *t, fl_encode_work *w, const char
 static fl_status encode_part(const fl_tokenizer *t, fl_encode_work *w, const char *text, size_t length, fl_tokens *out)
 {
     fl_buffer_clear(&w->text);
-    normalize(t->sp, text, length, &w->text);
-    if (w->text.failed) return FL_ERR_MEMORY;
+    FL_TRY(normalize(t->sp, text, length, &w->text));
     w->steps += (int64_t)length;
     sink to = {t, out, false};
     if (t->is_unigram) return fl_unigram_encode(&t->unigram, &w->unigram, w->text.data, w->text.size, emit, &to);

@@ -250,6 +250,39 @@ static void regex_limits(void **state)
     fl_tokenizer_close(t);
 }
 
+/* Replacements of replacements: 1000 to the tenth, if nobody counted. */
+static void endless_growth(void **state)
+{
+    (void)state;
+    for (int decoder = 0; decoder < 2; decoder++) {
+        fl_buffer json = {0};
+        fl_tokenizer *t = NULL;
+        fl_tokens ids = {0};
+        fl_buffer_format(&json, "{\"%s\": {\"type\": \"Sequence\", \"%s\": [", decoder ? "decoder" : "normalizer",
+                         decoder ? "decoders" : "normalizers");
+        for (int i = 0; i < 10; i++) {
+            fl_buffer_format(&json, "%s{\"type\": \"Replace\", \"pattern\": {\"%s\": \"a\"}, \"content\": \"",
+                             i ? ", " : "", decoder || i % 2 ? "String" : "Regex");
+            for (int k = 0; k < 1000; k++)
+                fl_buffer_text(&json, "a");
+            fl_buffer_text(&json, "\"}");
+        }
+        fl_buffer_text(&json, "]}, " BPE_MODEL "}");
+        if (decoder) {
+            assert_int_equal(open_bytes(json.data, json.size), FL_ERR_UNSUPPORTED);
+            assert_non_null(strstr(fl_error_message(), "decoder.decoders[1].content"));
+        } else {
+            assert_int_equal(open_bytes(json.data, json.size), FL_OK);
+            assert_int_equal(fl_tokenizer_open(&t, path), FL_OK);
+            assert_int_equal(fl_tokenizer_encode(t, "ba", 2, false, false, &ids), FL_ERR_UNSUPPORTED);
+            assert_non_null(strstr(fl_error_message(), "times longer"));
+            fl_tokenizer_close(t);
+        }
+        fl_tokens_free(&ids);
+        fl_buffer_free(&json);
+    }
+}
+
 /* ---- SentencePiece ------------------------------------------------------------------------------------------ */
 
 static void put_varint(fl_buffer *b, uint64_t v)
@@ -480,7 +513,6 @@ static void other_files(void **state)
     } file[] = {{"", FL_ERR_FORMAT, "neither"},
                 {"x", FL_ERR_FORMAT, "neither"},
                 {"#version: 0.2\na b\n", FL_ERR_FORMAT, "neither"},
-                {"GGUF\x03", FL_ERR_UNSUPPORTED, "GGUF"},
                 {"IQ== 0\nIg== 1\n", FL_ERR_UNSUPPORTED, "tiktoken"}};
     for (size_t i = 0; i < sizeof(file) / sizeof(file[0]); i++) {
         assert_int_equal(open_bytes(file[i].text, strlen(file[i].text)), file[i].status);
@@ -524,6 +556,7 @@ int main(void)
         cmocka_unit_test(json_files),
         cmocka_unit_test(json_excess),
         cmocka_unit_test(regex_limits),
+        cmocka_unit_test(endless_growth),
         cmocka_unit_test(sentencepiece_files),
         cmocka_unit_test(llama2c_files),
         cmocka_unit_test(other_files),
