@@ -9,15 +9,20 @@ typedef struct fl_tokens { /* owned by the caller; fl_tokens_free */
     int64_t count, capacity;
 } fl_tokens;
 
-/* path: tokenizer.json (byte-level BPE, SentencePiece-like BPE with byte fallback), tokenizer.model (SentencePiece),
- * tokenizer.bin (llama2.c), or a folder holding one. Told by content. */
+/* path: tokenizer.json (byte-level BPE, SentencePiece-like BPE with byte fallback, unigram), tokenizer.model
+ * (SentencePiece BPE and unigram), tokenizer.bin (llama2.c), or a folder holding one, looked for in this order. Told by
+ * content. tokenizer_config.json beside the file is read for bos_token, eos_token, add_bos_token and add_eos_token. A
+ * SentencePiece or llama2.c tokenizer that has BOS adds it unless that file says otherwise.
+ * FL_ERR_FORMAT, FL_ERR_UNSUPPORTED: the message names file and key. */
 fl_status fl_tokenizer_open(fl_tokenizer **out, const char *path);
-/* llama2.c files do not say how many pieces they hold: pass the model's vocabulary; 0 where unknown. */
+/* llama2.c files do not say how many pieces they hold: pass the model's vocabulary, which must be just that; 0 where
+ * unknown: all there are. Other kinds ignore vocab. */
 fl_status fl_tokenizer_open_sized(fl_tokenizer **out, const char *path, int64_t vocab);
 
-const char *fl_tokenizer_kind(const fl_tokenizer *t); /* "sentencepiece-bpe", "sentencepiece-unigram", "bpe", ... */
-int64_t fl_tokenizer_vocab(const fl_tokenizer *t);
-int32_t fl_tokenizer_bos(const fl_tokenizer *t); /* -1: none */
+/* "sentencepiece-bpe", "sentencepiece-unigram", "llama2c-bpe"; of a tokenizer.json "bpe", "unigram". */
+const char *fl_tokenizer_kind(const fl_tokenizer *t);
+int64_t fl_tokenizer_vocab(const fl_tokenizer *t); /* largest id + 1 */
+int32_t fl_tokenizer_bos(const fl_tokenizer *t);   /* -1: none */
 int32_t fl_tokenizer_eos(const fl_tokenizer *t);
 int32_t fl_tokenizer_unk(const fl_tokenizer *t);
 bool fl_tokenizer_adds_bos(const fl_tokenizer *t);                 /* the model expects BOS before a text */
@@ -26,19 +31,22 @@ int32_t fl_tokenizer_id(const fl_tokenizer *t, const char *piece); /* -1: no suc
 const char *fl_tokenizer_piece(const fl_tokenizer *t, int32_t id, size_t *length);
 
 /* Append the ids of text (any bytes, length in bytes) to out. add_special: BOS/EOS as the tokenizer's own file says.
- * parse_special: spellings of special tokens inside the text become those tokens. Time grows like n log n. */
+ * parse_special: spellings of special tokens inside the text become those tokens. Bytes that are not UTF-8 are taken as
+ * the original takes them; a tokenizer.json sees U+FFFD. Time grows like n log n; after a failure out is as before. */
 fl_status fl_tokenizer_encode(const fl_tokenizer *t, const char *text, size_t length, bool add_special,
                               bool parse_special, fl_tokens *out);
 void fl_tokens_free(fl_tokens *t);
 fl_status fl_tokens_push(fl_tokens *t, int32_t id);
 
 /* Append the text of ids to out; special tokens are skipped unless show_special. The leading space that
- * SentencePiece puts before a text is dropped at the start as the original does. */
+ * SentencePiece puts before a text is dropped at the start as the original does. The result is UTF-8: other bytes
+ * become U+FFFD. FL_ERR_ARGUMENT for an id outside the vocabulary, with nothing appended. */
 fl_status fl_tokenizer_decode(const fl_tokenizer *t, const int32_t *id, int64_t count, bool show_special,
                               fl_buffer *out);
 
 /* Streaming decode: feed one id at a time; `ready` receives the bytes that are complete UTF-8 (possibly none); bytes
- * that can never become valid UTF-8 are passed on as U+FFFD. */
+ * that can never become valid UTF-8 are passed on as U+FFFD. The parts together are what fl_tokenizer_decode gives for
+ * all ids, but for how many U+FFFD stand for a run of byte pieces that is not UTF-8. */
 typedef struct fl_detokenizer {
     const fl_tokenizer *tokenizer;
     bool show_special, started;
