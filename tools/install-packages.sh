@@ -10,8 +10,6 @@ pkg-config
 libjansson-dev
 libutf8proc-dev
 libpcre2-dev
-libprotobuf-c-dev
-protobuf-c-compiler
 libcmocka-dev
 gnuplot-nox
 '
