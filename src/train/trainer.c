@@ -207,12 +207,12 @@ static fl_status open_state(fl_trainer *t)
     return fl_trainer_load(t, t->state_path);
 }
 
-static fl_status log_step(FILE *log, const fl_train_step *s)
+static fl_status log_step(FILE *log, const char *path, const fl_train_step *s)
 {
     if (!log) return FL_OK;
     fprintf(log, "{\"step\":%lld,\"loss\":%.9g,\"grad_norm\":%.9g,\"lr\":%.9g,\"tokens\":%lld,\"seconds\":%.6f}\n",
             (long long)s->step, s->loss, s->grad_norm, s->lr, (long long)s->tokens, s->seconds);
-    return fflush(log) == 0 ? FL_OK : fl_fail(FL_ERR_IO, "the training log cannot be written");
+    return fflush(log) == 0 ? FL_OK : fl_fail(FL_ERR_IO, "%s: cannot be written: is the disk full?", path);
 }
 
 /* Lines of steps that a killed run logged after its last save are dropped, since they will be taken again. */
@@ -273,7 +273,7 @@ static fl_status loop(fl_trainer *t, fl_order *order, const int32_t *ids, int32_
         if (s == FL_OK) {
             if (last) *last = step;
             if (t->options.on_step) t->options.on_step(&step, t->options.on_step_user);
-            s = log_step(log, &step);
+            s = log_step(log, t->log_path, &step);
         }
         if (s == FL_OK) s = save_if_wanted(t, t->step == t->options.steps);
         if (s == FL_OK) s = fl_progress_update(&progress, t->step);
