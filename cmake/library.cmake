@@ -3,7 +3,7 @@ set(objects "")
 foreach(floor ${FL_FLOORS})
   list(APPEND objects $<TARGET_OBJECTS:fl_${floor}>)
 endforeach()
-set(libraries PkgConfig::JANSSON PkgConfig::UTF8PROC PkgConfig::PCRE2 Threads::Threads m)
+set(libraries PkgConfig::JANSSON PkgConfig::UTF8PROC PkgConfig::PCRE2 PkgConfig::ZSTD Threads::Threads m)
 
 add_library(furlong_shared SHARED ${objects})
 add_library(furlong_static STATIC ${objects})

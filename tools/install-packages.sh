@@ -10,6 +10,7 @@ pkg-config
 libjansson-dev
 libutf8proc-dev
 libpcre2-dev
+libzstd-dev
 libcmocka-dev
 gnuplot-nox
 '

@@ -48,7 +48,8 @@ static fl_status check_limits(const char *file, const char *text, size_t size, f
     return FL_OK;
 }
 
-fl_status fl_json_parse(json_t **out, const char *file, const char *text, size_t size, fl_json_limits limits)
+fl_status fl_json_parse_line(json_t **out, const char *file, int64_t line, const char *text, size_t size,
+                             fl_json_limits limits)
 {
     FL_TRY(check_limits(file, text, size, limits));
     json_error_t error;
@@ -59,14 +60,20 @@ fl_status fl_json_parse(json_t **out, const char *file, const char *text, size_t
         /* The parser says nothing at all when it cannot make an object. */
         if (json_error_code(&error) == json_error_out_of_memory || !*error.text)
             return fl_fail(FL_ERR_MEMORY, "%s: no memory for its JSON", file);
-        return fl_fail(FL_ERR_FORMAT, "%s: line %d, column %d: %s", file, error.line, error.column, shown);
+        return fl_fail(FL_ERR_FORMAT, "%s: line %lld, column %d: %s", file, (long long)line + error.line - 1,
+                       error.column, shown);
     }
     if (!json_is_object(root)) {
         json_decref(root);
-        return fl_fail(FL_ERR_FORMAT, "%s: offset 0: not a JSON object", file);
+        return fl_fail(FL_ERR_FORMAT, "%s: line %lld: not a JSON object", file, (long long)line);
     }
     *out = root;
     return FL_OK;
+}
+
+fl_status fl_json_parse(json_t **out, const char *file, const char *text, size_t size, fl_json_limits limits)
+{
+    return fl_json_parse_line(out, file, 1, text, size, limits);
 }
 
 fl_status fl_json_read(json_t **out, const char *path, fl_json_limits limits)

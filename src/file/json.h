@@ -18,6 +18,9 @@ extern const fl_json_limits fl_json_config_limits;
 
 /* text: size bytes. The root must be an object; duplicate keys are refused. json_decref(*out) when done. */
 fl_status fl_json_parse(json_t **out, const char *file, const char *text, size_t size, fl_json_limits limits);
+/* The same of one line of a file of JSON lines: messages count lines from `line`. */
+fl_status fl_json_parse_line(json_t **out, const char *file, int64_t line, const char *text, size_t size,
+                             fl_json_limits limits);
 fl_status fl_json_read(json_t **out, const char *path, fl_json_limits limits);
 
 /* Give back what json_dumps returned, by the allocator that jansson was told to use. NULL is fine. */
