@@ -357,7 +357,7 @@ static const struct {
     fl_status status;
     const char *key;
 } bad_index[] = {
-    {"[]", FL_ERR_FORMAT, "offset 0"},
+    {"[]", FL_ERR_FORMAT, "line 1"},
     {"{}", FL_ERR_FORMAT, "weight_map"},
     {"{\"weight_map\": []}", FL_ERR_FORMAT, "weight_map"},
     {"{\"weight_map\": {}}", FL_ERR_FORMAT, "weight_map"},
