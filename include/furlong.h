@@ -415,12 +415,12 @@ typedef struct fl_ppl_options {
     int64_t max_tokens; /* sliding, disjoint: text tokens used; 0: all */
     fl_progress_fn progress;
     void *progress_user;
-    const char *type_k, *type_v; /* as in fl_session_options */
+    const fl_session_options *session; /* how texts are read, context and progress left aside; NULL: as a new session */
 } fl_ppl_options;
 
 #define FL_PPL_OPTIONS_INIT                                                                                            \
     {                                                                                                                  \
-        sizeof(fl_ppl_options), FL_PPL_SINGLE, NULL, 0, 256, 128, 16, NULL, 0, 0, NULL, NULL, NULL, NULL               \
+        sizeof(fl_ppl_options), FL_PPL_SINGLE, NULL, 0, 256, 128, 16, NULL, 0, 0, NULL, NULL, NULL                     \
     }
 
 typedef struct fl_ppl_result {

@@ -136,8 +136,9 @@ static int evaluate(const cli_call *call, cli_work *w, const cli_documents *docu
     options.blocks = o->blocks;
     options.seed = (uint64_t)o->seed;
     options.max_tokens = o->max_tokens;
-    options.type_k = o->common.type_k;
-    options.type_v = o->common.type_v;
+    fl_session_options reading;
+    cli_session_options(&reading, &o->common);
+    options.session = &reading;
     options.progress = cli_progress;
     if (s == FL_OK) s = fl_eval_ppl(result, w->model, documents->item, documents->count, cli_bos(w->model), &options);
     if (s != FL_OK) return cli_failed(s);
@@ -164,8 +165,8 @@ static int run(const cli_call *call)
     return status;
 }
 
-static const cli_group *const eval_groups[] = {&cli_group_model, &eval_group,       &cli_group_positions,
-                                               &cli_group_cache, &cli_group_output, NULL};
+static const cli_group *const eval_groups[] = {
+    &cli_group_model, &eval_group, &cli_group_positions, &cli_group_reading, &cli_group_cache, &cli_group_output, NULL};
 const cli_command cli_eval = {
     "eval",
     "measure a model: perplexity by length",

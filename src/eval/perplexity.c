@@ -6,7 +6,6 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
-#include "base/progress.h"
 #include "base/rng.h"
 #include "base/size.h"
 #include "eval/scorer.h"
@@ -214,8 +213,7 @@ static void collect(fl_ppl_result *r, sums *s, const window *w, const float *nll
     r->nll += total;
 }
 
-static fl_status run_plan(fl_ppl_result *r, fl_scorer *scorer, const streams *s, const plan *p, fl_progress *progress,
-                          int64_t *done, bool by_block)
+static fl_status run_plan(fl_ppl_result *r, fl_scorer *scorer, const streams *s, const plan *p, bool by_block)
 {
     int32_t *ids = fl_calloc((size_t)r->length + 1, sizeof *ids);
     float *nll = fl_calloc((size_t)r->length + 1, sizeof *nll);
@@ -228,11 +226,8 @@ static fl_status run_plan(fl_ppl_result *r, fl_scorer *scorer, const streams *s,
         int64_t length = w->end - w->begin;
         if (w->bos) ids[0] = s->bos;
         memcpy(ids + w->bos, s->ids[w->stream] + w->begin, (size_t)length * sizeof *ids);
-        status = fl_scorer_window(scorer, ids, length + w->bos, w->first, nll);
-        if (status == FL_OK) {
-            collect(r, &total, w, nll, by_block);
-            status = fl_progress_update(progress, *done += length + w->bos);
-        }
+        status = fl_scorer_text(scorer, ids, length + w->bos, w->first, nll, NULL);
+        if (status == FL_OK) collect(r, &total, w, nll, by_block);
     }
     fl_free(ids);
     fl_free(nll);
@@ -290,17 +285,16 @@ fl_status fl_eval_ppl(fl_ppl_result *result, const fl_model *model, const fl_doc
     plan *plans = fl_calloc((size_t)o->length_count, sizeof *plans);
     fl_status status = plans ? streams_build(&s, document, document_count, bos, o->max_tokens) : FL_ERR_MEMORY;
     if (!plans) return status;
-    int64_t total = 0, done = 0;
+    int64_t total = 0;
     for (int i = 0; i < o->length_count && status == FL_OK; i++) {
         status = plan_make(&plans[i], &s, o->lengths[i], longest, o);
         total += plan_tokens(&plans[i]);
     }
-    if (status == FL_OK) status = fl_scorer_create(&scorer, model, o->type_k, o->type_v);
-    fl_progress progress;
-    fl_progress_start(&progress, o->progress, o->progress_user, "perplexity", total);
+    if (status == FL_OK) status = fl_scorer_create(&scorer, model, o->session, longest);
+    fl_progress_start(&scorer.progress, o->progress, o->progress_user, "perplexity", total);
     for (int i = 0; i < o->length_count && status == FL_OK; i++) {
         result[i] = (fl_ppl_result){.length = o->lengths[i]};
-        status = run_plan(&result[i], &scorer, &s, &plans[i], &progress, &done, o->protocol == FL_PPL_MATCHED);
+        status = run_plan(&result[i], &scorer, &s, &plans[i], o->protocol == FL_PPL_MATCHED);
     }
     fl_scorer_destroy(&scorer);
     for (int i = 0; i < o->length_count; i++)

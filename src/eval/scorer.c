@@ -3,54 +3,67 @@
 #include "base/alloc.h"
 #include "base/size.h"
 
-#define CHUNK 512
+/* The session reports within one text; the evaluation counts all of them. */
+static int report(const char *stage, int64_t done, int64_t total, double seconds_left, void *user)
+{
+    fl_scorer *s = user;
+    (void)stage, (void)total, (void)seconds_left;
+    return fl_progress_update(&s->progress, s->done + done) != FL_OK;
+}
 
-fl_status fl_scorer_create(fl_scorer *s, const fl_model *model, const char *type_k, const char *type_v)
+fl_status fl_scorer_create(fl_scorer *s, const fl_model *model, const fl_session_options *reading, int64_t longest)
 {
     *s = (fl_scorer){.model = model};
-    fl_kv_shape shape;
-    FL_TRY(fl_model_kv_types(model, type_k, type_v, &shape));
-    fl_kv_shape *shapes = fl_calloc((size_t)model->config.layers, sizeof *shapes);
-    if (!shapes) return FL_ERR_MEMORY;
-    for (int64_t i = 0; i < model->config.layers; i++)
-        shapes[i] = shape;
-    fl_status status = fl_memory_create(&s->memory, (int)model->config.layers, shapes);
-    fl_free(shapes);
-    if (status == FL_OK) status = fl_run_create(&s->run, model->engine, 0, false);
-    if (status != FL_OK) fl_scorer_destroy(s);
-    return status;
+    fl_session_options options = FL_SESSION_OPTIONS_INIT;
+    if (reading && reading->size != sizeof *reading)
+        return fl_fail(FL_ERR_ARGUMENT, "session options have size %zu, not %zu: start from FL_SESSION_OPTIONS_INIT",
+                       reading->size, sizeof *reading);
+    if (reading) options = *reading;
+    options.context = longest;
+    options.progress = report;
+    options.progress_user = s;
+    /* Keys turned for one length, or a memory that has let go of tokens, are of no use to another text. */
+    s->shares = !(model->scheme.rope && fl_rope_depends_on_length(model->scheme.rope)) &&
+                (options.overflow == FL_OVERFLOW_ERROR || options.overflow == FL_OVERFLOW_EXTEND);
+    return fl_session_create(&s->session, model, &options);
 }
 
 void fl_scorer_destroy(fl_scorer *s)
 {
-    if (s->run) fl_run_destroy(s->run);
-    if (s->memory) fl_memory_destroy(s->memory);
+    fl_session_destroy(s->session);
     *s = (fl_scorer){0};
 }
 
-/* Rows first .. of a chunk that begins at token `begin` and whose row i predicts token begin + i + 1. */
-static fl_status score_chunk(fl_scorer *s, const int32_t *ids, int64_t count, int64_t begin, int64_t rows,
-                             int64_t first, float *nll)
+fl_status fl_scorer_start(fl_scorer *s)
 {
-    int64_t skip = fl_max64(0, first - 1 - begin), row[CHUNK];
-    int32_t target[CHUNK];
-    fl_head_spec spec = {.n = fl_max64(0, rows - skip), .row = row, .target = target};
-    for (int64_t i = 0; i < spec.n; i++) {
-        row[i] = skip + i;
-        target[i] = ids[begin + skip + i + 1];
-    }
-    if (spec.n) spec.nll = nll + (begin + skip + 1 - first);
-    fl_batch_seq seq = {.memory = s->memory, .rows = rows, .first_position = begin, .length = count};
-    fl_batch batch = {.sequences = 1, .seq = &seq, .rows = rows, .tokens = ids + begin};
-    s->computed += rows;
-    return fl_model_pass(s->model, s->run, &batch, NULL, false, &spec);
+    return fl_session_truncate(s->session, 0);
 }
 
-fl_status fl_scorer_window(fl_scorer *s, const int32_t *ids, int64_t count, int64_t first, float *nll)
+fl_status fl_scorer_piece(fl_scorer *s, const int32_t *ids, int64_t count, const fl_score *score)
 {
-    fl_memory_truncate(s->memory, 0);
-    /* The last token is only a target. */
-    for (int64_t begin = 0; begin < count - 1; begin += CHUNK)
-        FL_TRY(score_chunk(s, ids, count, begin, fl_min64(CHUNK, count - 1 - begin), first, nll));
+    FL_TRY(fl_session_score(s->session, ids, count, score));
+    s->computed += count - 1;
+    s->done += count - 1;
     return FL_OK;
+}
+
+/* Tokens that ids[0 .. most-1] has in common with what the session holds. */
+static int64_t common(const fl_scorer *s, const int32_t *ids, int64_t most)
+{
+    const int32_t *held = fl_session_ids(s->session);
+    int64_t n = 0, limit = fl_min64(most, fl_session_tokens(s->session));
+    while (n < limit && held[n] == ids[n])
+        n++;
+    return n;
+}
+
+fl_status fl_scorer_text(fl_scorer *s, const int32_t *ids, int64_t count, int64_t first, float *nll, int32_t *argmax)
+{
+    int64_t kept = s->shares ? common(s, ids, first - 1) : 0, done = s->done;
+    fl_score score = {.first = first - kept, .length = count, .nll = nll, .argmax = argmax};
+    FL_TRY(fl_session_truncate(s->session, kept));
+    s->done += kept;
+    FL_TRY(fl_scorer_piece(s, ids + kept, count - kept, &score));
+    s->done = done + count;
+    return fl_progress_update(&s->progress, s->done);
 }

@@ -235,21 +235,49 @@ static void warn_beyond_window(fl_session *s, int64_t total)
 }
 
 /* One pass. total: tokens held when the whole text is read, so that every chunk sees the same schedule. */
-static fl_status read_chunk(fl_session *s, const int32_t *ids, int64_t rows, int64_t total)
+static fl_status read_chunk(fl_session *s, const int32_t *ids, int64_t rows, int64_t total, const fl_head_spec *head)
 {
-    int64_t held = fl_session_tokens(s), row = rows - 1;
+    int64_t held = fl_session_tokens(s);
     fl_batch_seq sequence = {
         .memory = s->memory, .first_row = 0, .rows = rows, .first_position = held, .length = total};
     fl_batch batch = {.sequences = 1, .seq = &sequence, .rows = rows, .tokens = ids, .scheme = &s->scheme};
-    bool last = held + rows == total;
-    fl_head_spec head = {.n = 1, .row = &row, .logits = s->logits};
-    FL_TRY(fl_model_pass(s->model, s->run, &batch, NULL, false, last ? &head : NULL));
+    FL_TRY(fl_model_pass(s->model, s->run, &batch, NULL, false, head));
     memmove(s->ids + held, ids, (size_t)rows * sizeof *ids); /* ids may be the session's own, read again */
-    s->has_logits = last;
+    s->has_logits = false;
     return FL_OK;
 }
 
-static fl_status read_all(fl_session *s, const int32_t *ids, int64_t count)
+/* The last chunk of a text, whose last row gives the logits. */
+static fl_status read_last_chunk(fl_session *s, const int32_t *ids, int64_t rows)
+{
+    int64_t row = rows - 1;
+    fl_head_spec head = {.n = 1, .row = &row, .logits = s->logits};
+    FL_TRY(read_chunk(s, ids, rows, fl_session_tokens(s) + rows, &head));
+    s->has_logits = true;
+    return FL_OK;
+}
+
+/* Tokens [begin, begin + rows) of ids, those judged that are predicted by them. row, target: [chunk]. */
+static fl_status score_chunk(fl_session *s, const int32_t *ids, int64_t begin, int64_t rows, int64_t total,
+                             const fl_score *score, int64_t *row, int32_t *target)
+{
+    int64_t skip = fl_max64(0, score->first - 1 - begin), out = begin + skip + 1 - score->first;
+    fl_head_spec head = {.n = fl_max64(0, rows - skip), .row = row, .target = target};
+    for (int64_t i = 0; i < head.n; i++) {
+        row[i] = skip + i;
+        target[i] = ids[begin + skip + i + 1];
+    }
+    if (head.n) {
+        head.nll = score->nll ? score->nll + out : NULL;
+        head.argmax = score->argmax ? score->argmax + out : NULL;
+        head.logits = score->logits ? score->logits + out * s->model->config.vocab : NULL;
+    }
+    return read_chunk(s, ids + begin, rows, total, head.n ? &head : NULL);
+}
+
+/* score: NULL, or what to judge; ids then has one token more than are read. */
+static fl_status read_all(fl_session *s, const int32_t *ids, int64_t count, const fl_score *score, int64_t *row,
+                          int32_t *target)
 {
     int64_t total = fl_session_tokens(s) + count;
     fl_progress progress;
@@ -257,7 +285,13 @@ static fl_status read_all(fl_session *s, const int32_t *ids, int64_t count)
     FL_TRY(fl_progress_update(&progress, 0));
     for (int64_t done = 0; done < count;) {
         int64_t rows = fl_min64(s->chunk, count - done);
-        fl_status status = read_chunk(s, ids + done, rows, total);
+        fl_status status = FL_OK;
+        if (score)
+            status = score_chunk(s, ids, done, rows, score->length ? score->length : total + 1, score, row, target);
+        else if (done + rows == count)
+            status = read_last_chunk(s, ids + done, rows);
+        else
+            status = read_chunk(s, ids + done, rows, total, NULL);
         if (status == FL_ERR_CANCELLED)
             return fl_fail(status, "prefill: cancelled at %lld of %lld tokens", (long long)done, (long long)count);
         FL_TRY(status);
@@ -277,8 +311,25 @@ fl_status fl_session_read(fl_session *s, const int32_t *ids, int64_t count)
     FL_TRY(ids_check(s, ids, count));
     FL_TRY(ids_reserve(s, fl_session_tokens(s) + count));
     warn_beyond_window(s, fl_session_tokens(s) + count);
-    fl_status status = read_all(s, ids, count);
+    fl_status status = read_all(s, ids, count, NULL, NULL, NULL);
     /* One cancellation ends one read. A flag that came too late for this one stays for the next. */
+    if (status == FL_ERR_CANCELLED) atomic_store_explicit(&s->cancel, false, memory_order_relaxed);
+    return status;
+}
+
+fl_status fl_session_score(fl_session *s, const int32_t *ids, int64_t count, const fl_score *score)
+{
+    if (!s || !ids || !score || count > LONGEST_TEXT || score->first < 1 || score->first >= count)
+        return fl_fail(FL_ERR_ARGUMENT, "fl_session_score: first = %lld of %lld tokens: judge 1 .. count-1",
+                       score ? (long long)score->first : 0, (long long)count);
+    FL_TRY(room_check(s, count));
+    FL_TRY(ids_check(s, ids, count));
+    FL_TRY(ids_reserve(s, fl_session_tokens(s) + count));
+    int64_t *row = fl_calloc((size_t)s->chunk, sizeof *row);
+    int32_t *target = fl_calloc((size_t)s->chunk, sizeof *target);
+    fl_status status = row && target ? read_all(s, ids, count - 1, score, row, target) : FL_ERR_MEMORY;
+    fl_free(row);
+    fl_free(target);
     if (status == FL_ERR_CANCELLED) atomic_store_explicit(&s->cancel, false, memory_order_relaxed);
     return status;
 }
@@ -348,7 +399,7 @@ static fl_status restore_into(fl_session *fresh, const char *path, const char *i
         return fl_fail(FL_ERR_WINDOW, "%s: holds %lld tokens but the context holds %lld: set a larger context", path,
                        (long long)count, (long long)fresh->context);
     fl_memory_truncate(fresh->memory, count - 1);
-    return read_chunk(fresh, fresh->ids + count - 1, 1, count);
+    return read_last_chunk(fresh, fresh->ids + count - 1, 1);
 }
 
 fl_status fl_session_restore(fl_session *s, const char *path)

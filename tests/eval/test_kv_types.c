@@ -50,8 +50,10 @@ static double loss(const fl_model *m, const fl_document *d, const char *type_k, 
     options.protocol = FL_PPL_SLIDING;
     options.lengths = &length;
     options.length_count = 1;
-    options.type_k = type_k;
-    options.type_v = type_v;
+    fl_session_options reading = FL_SESSION_OPTIONS_INIT;
+    reading.type_k = type_k;
+    reading.type_v = type_v;
+    options.session = &reading;
     fl_ppl_result r;
     must(fl_eval_ppl(&r, m, d, 1, 1, &options));
     return r.nll;
@@ -76,7 +78,9 @@ static void test_trained_model(void **state)
     int64_t length = 512;
     options.lengths = &length;
     options.length_count = 1;
-    options.type_v = "q8_0";
+    fl_session_options reading = FL_SESSION_OPTIONS_INIT;
+    reading.type_v = "q8_0";
+    options.session = &reading;
     fl_ppl_result r;
     assert_int_equal(fl_eval_ppl(&r, m, &d, 1, 1, &options), FL_ERR_UNSUPPORTED);
     fl_model_close(m);
