@@ -319,6 +319,60 @@ typedef struct fl_generate_result {
 FL_API fl_status fl_generate(fl_session *session, const fl_tokenizer *tokenizer, const fl_generate_options *options,
                              fl_generate_result *result);
 
+/* ---- data --------------------------------------------------------------------------------------------------- */
+
+/* A corpus as token ids with the boundaries of its documents, in memory or mapped from a cache file. Read-only, may be
+ * shared by threads. */
+typedef struct fl_data fl_data;
+
+typedef enum fl_mark {
+    FL_MARK_AUTO, /* as the tokenizer does around a text */
+    FL_MARK_ON,
+    FL_MARK_OFF
+} fl_mark;
+
+typedef struct fl_data_options {
+    size_t size; /* sizeof(fl_data_options) */
+    /* Files, folders (every .txt, .jsonl and .ndjson in them, in the byte order of paths) or "-" for standard input.
+     * Text files, and JSON lines with one document each; Zstandard-compressed ones are told by their content. */
+    const char *const *path;
+    int paths;
+    const char *format;     /* "auto" (by name), "text", "jsonl"; NULL: "auto" */
+    const char *text_field; /* of a JSON line: the string that is the document; NULL: "text" */
+    const char *separator;  /* text files: a line that ends a document; NULL: a file is one document */
+    bool skip_bad;          /* leave out documents that cannot be read, and count them; else they are errors */
+    fl_mark bos, eos;       /* tokens before and after each document */
+    const char *cache;      /* folder for the ids, so that a corpus is tokenised once and then mapped; files and options
+                               are recognised by content. NULL: ids are kept in memory */
+    fl_progress_fn progress;
+    void *progress_user;
+} fl_data_options;
+
+#define FL_DATA_OPTIONS_INIT                                                                                           \
+    {                                                                                                                  \
+        sizeof(fl_data_options), NULL, 0, NULL, NULL, NULL, false, FL_MARK_AUTO, FL_MARK_AUTO, NULL, NULL, NULL        \
+    }
+
+typedef struct fl_data_info {
+    size_t size; /* sizeof(fl_data_info), set by the caller */
+    int64_t files, documents, tokens;
+    int64_t bytes;         /* of text */
+    int64_t others;        /* files of folders left alone because of their names */
+    int64_t empty;         /* documents and lines without text */
+    int64_t bad;           /* left out by skip_bad */
+    const char *first_bad; /* why the first of them was, "" if unknown; lives as long as the data */
+    int32_t bos, eos;      /* around each document, -1: none */
+    uint64_t checksum;     /* of ids and boundaries */
+    bool cached;           /* found in the cache, not tokenised now */
+} fl_data_info;
+
+/* Errors name file, line and offset: what is not UTF-8 or holds NUL, bad JSON, a file without a document. */
+FL_API fl_status fl_data_open(fl_data **out, const fl_tokenizer *tokenizer, const fl_data_options *options);
+/* The same of ids at hand, as one document; they are copied. */
+FL_API fl_status fl_data_of_ids(fl_data **out, const int32_t *ids, int64_t count);
+FL_API void fl_data_close(fl_data *data);
+FL_API fl_status fl_data_get_info(const fl_data *data, fl_data_info *info);
+
 /* ---- training ----------------------------------------------------------------------------------------------- */
 
 /* Full fine-tuning: fp32 master weights, gradients and AdamW moments beside a model, which itself never changes.
@@ -326,6 +380,14 @@ FL_API fl_status fl_generate(fl_session *session, const fl_tokenizer *tokenizer,
 typedef struct fl_trainer fl_trainer;
 
 typedef enum fl_schedule { FL_SCHEDULE_CONSTANT, FL_SCHEDULE_LINEAR, FL_SCHEDULE_COSINE } fl_schedule;
+
+/* How documents share a sequence of options.length tokens. */
+typedef enum fl_packing {
+    FL_PACKING_JOIN,  /* all documents are one stream; attention runs over their boundaries (GPT-2, Llama) */
+    FL_PACKING_CUT,   /* the same stream, but attention and positions begin anew with each document, and no token is
+                         predicted from the document before it */
+    FL_PACKING_SINGLE /* a sequence lies in one document; what is left at the end of one is not trained on */
+} fl_packing;
 
 typedef struct fl_train_step {
     int64_t step;     /* steps taken, this one included */
@@ -352,6 +414,7 @@ typedef struct fl_train_options {
     double clip;                            /* largest global gradient norm; 0: off */
     bool recompute;                         /* keep block inputs only: less memory, a third more time */
     uint64_t seed;                          /* order of the data */
+    fl_packing packing;
     const char *state;                      /* file for exact resume; NULL: none */
     int64_t save_every;                     /* steps between saves; 0: at the end and when cancelled */
     bool resume;                            /* continue from `state` if it exists; else an existing file is an error */
@@ -365,7 +428,7 @@ typedef struct fl_train_options {
 #define FL_TRAIN_OPTIONS_INIT                                                                                          \
     {                                                                                                                  \
         sizeof(fl_train_options), 0, 8, 1, 1000, 2e-5, 20, FL_SCHEDULE_CONSTANT, 0.0, 0.9, 0.95, 1e-8, 0.0, 1.0,       \
-            false, 0, NULL, 0, false, NULL, NULL, NULL, NULL, NULL                                                     \
+            false, 0, FL_PACKING_JOIN, NULL, 0, false, NULL, NULL, NULL, NULL, NULL                                    \
     }
 
 FL_API fl_status fl_trainer_create(fl_trainer **out, const fl_model *model, const fl_train_options *options);
@@ -375,9 +438,10 @@ FL_API void fl_trainer_destroy(fl_trainer *trainer);
  * finite is FL_ERR_NUMERIC and changes nothing. */
 FL_API fl_status fl_trainer_step(fl_trainer *trainer, const int32_t *ids, fl_train_step *result);
 
-/* Train on a stream of ids (documents already joined): cut into windows of length + 1, shuffled by the seed for each
- * epoch. Saves, resumes and logs as the options say; steps already taken are not repeated. last may be NULL. */
-FL_API fl_status fl_trainer_run(fl_trainer *trainer, const int32_t *ids, int64_t count, fl_train_step *last);
+/* Train on data, cut into sequences of length + 1 as the packing says, which are shuffled by the seed for each epoch.
+ * Saves, resumes and logs as the options say; steps already taken are not repeated, and other data than before is
+ * FL_ERR_STATE. last may be NULL. */
+FL_API fl_status fl_trainer_run(fl_trainer *trainer, const fl_data *data, fl_train_step *last);
 
 FL_API fl_status fl_trainer_save(const fl_trainer *trainer, const char *path);
 FL_API fl_status fl_trainer_load(fl_trainer *trainer, const char *path);

@@ -11,6 +11,7 @@
 typedef struct eval_options {
     cli_common common; /* first: see cli/common.h */
     cli_texts files;
+    cli_data reading;
     cli_integers lengths;
     int protocol;
     int64_t stride, score, blocks, seed, max_tokens;
@@ -23,7 +24,9 @@ typedef struct eval_options {
 static const char *const protocol_names[] = {"single", "sliding", "disjoint", "position", "matched"};
 
 static const cli_flag eval_flags[] = {
-    {"file", 'f', "FILE", CLI_TEXTS, AT(files), NULL, 0, 0, NULL, "a text; given several times: several documents"},
+    {"file", 'f', "FILE", CLI_TEXTS, AT(files), NULL, 0, 0, NULL,
+     "a text, JSON lines, either compressed (.zst), or a folder of such files"},
+    CLI_DATA_FLAGS(AT(reading)),
     {"lengths", 0, "N,N,...", CLI_INTEGERS, AT(lengths), NULL, 2, 0x1p40, NULL,
      "context lengths in tokens; without it, the model's window"},
     {"protocol", 0, "NAME", CLI_CHOICE, AT(protocol), "single", 0, 0, PROTOCOLS,
@@ -157,7 +160,7 @@ static int run(const cli_call *call)
     cli_documents documents = {0};
     fl_ppl_result *result = calloc((size_t)o->lengths.count + 1, sizeof *result);
     int status = cli_open_tokenizer(&w, call, &o->common);
-    if (status == CLI_OK) status = cli_read_documents(&documents, w.tokenizer, &o->files);
+    if (status == CLI_OK) status = cli_read_documents(&documents, w.tokenizer, &o->reading, &o->files);
     if (status == CLI_OK) status = evaluate(call, &w, &documents, result);
     cli_documents_free(&documents);
     free(result);

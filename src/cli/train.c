@@ -10,7 +10,9 @@
 typedef struct train_options {
     cli_common common; /* first: see cli/common.h */
     cli_texts data;
-    const char *out, *state, *log, *type;
+    cli_data reading;
+    int bos, eos, packing;
+    const char *out, *state, *log, *type, *cache;
     int64_t length, batch, accumulate, steps, warmup, save_every, seed;
     double lr, lr_end, beta1, beta2, eps, weight_decay, clip;
     int schedule;
@@ -20,8 +22,22 @@ typedef struct train_options {
 #define AT(member) offsetof(train_options, member)
 #define MANY 0x1p40
 
+#define MARKS "auto|on|off"
+static const cli_flag data_flags[] = {
+    {"data", 'f', "FILE", CLI_TEXTS, AT(data), NULL, 0, 0, NULL,
+     "a text, JSON lines, either compressed (.zst), or a folder of such files"},
+    CLI_DATA_FLAGS(AT(reading)),
+    {"bos", 0, "WHEN", CLI_CHOICE, AT(bos), "auto", 0, 0, MARKS,
+     "BOS before each document; auto: if the tokenizer puts it there"},
+    {"eos", 0, "WHEN", CLI_CHOICE, AT(eos), "auto", 0, 0, MARKS, "EOS after each document, likewise"},
+    {"packing", 0, "NAME", CLI_CHOICE, AT(packing), "join", 0, 0, "join|cut|single",
+     "documents in one sequence: read as one stream, the same with attention cut between them, or never two in one"},
+    {"cache", 0, "FOLDER", CLI_TEXT, AT(cache), NULL, 0, 0, NULL,
+     "tokenise once and keep the ids here; without it they are kept in memory"},
+};
+static const cli_group data_group = CLI_GROUP("Data", data_flags);
+
 static const cli_flag train_flags[] = {
-    {"data", 'f', "FILE", CLI_TEXTS, AT(data), NULL, 0, 0, NULL, "a text to train on; may be given several times"},
     {"out", 'o', "FOLDER", CLI_TEXT, AT(out), NULL, 0, 0, NULL, "where the trained model is written"},
     {"type", 0, "TYPE", CLI_TEXT, AT(type), "f32", 0, 0, NULL, "of the written weights: f32, f16, bf16"},
     {"length", 0, "N", CLI_INTEGER, AT(length), "0", 0, MANY, NULL, "tokens per sequence; 0: the (scaled) window"},
@@ -50,19 +66,6 @@ static const cli_flag train_flags[] = {
 };
 static const cli_group train_group = CLI_GROUP("Training", train_flags);
 
-/* Documents joined into one stream, each behind the model's BOS. */
-static int32_t *join(const cli_documents *d, int32_t bos, int64_t *count)
-{
-    int32_t *ids = calloc((size_t)(d->tokens + d->count) + 1, sizeof *ids);
-    *count = 0;
-    for (int i = 0; ids && i < d->count; i++) {
-        if (bos >= 0) ids[(*count)++] = bos;
-        if (d->item[i].count) memcpy(ids + *count, d->item[i].ids, (size_t)d->item[i].count * sizeof *ids);
-        *count += d->item[i].count;
-    }
-    return ids;
-}
-
 /* Twenty lines for a run, and every step of a short one. */
 static void show_step(const fl_train_step *s, void *user)
 {
@@ -82,7 +85,7 @@ static int print_result(const train_options *o, const fl_train_step *last)
     return cli_finish_output();
 }
 
-static int train(const train_options *o, const fl_model *model, const int32_t *ids, int64_t count)
+static int train(const train_options *o, const fl_model *model, const fl_data *data)
 {
     fl_train_options options = FL_TRAIN_OPTIONS_INIT;
     options.length = o->length;
@@ -100,6 +103,7 @@ static int train(const train_options *o, const fl_model *model, const int32_t *i
     options.clip = o->clip;
     options.recompute = o->recompute;
     options.seed = (uint64_t)o->seed;
+    options.packing = (fl_packing)o->packing;
     options.state = o->state;
     options.save_every = o->save_every;
     options.resume = o->resume;
@@ -112,11 +116,24 @@ static int train(const train_options *o, const fl_model *model, const int32_t *i
     fl_status s = fl_trainer_create(&trainer, model, &options);
     if (s != FL_OK) return cli_failed(s);
     cli_interrupt_arm(NULL);
-    s = fl_trainer_run(trainer, ids, count, &last);
+    s = fl_trainer_run(trainer, data, &last);
     cli_interrupt_disarm();
     if (s == FL_OK) s = fl_trainer_export(trainer, o->out, o->type);
     fl_trainer_destroy(trainer);
     return s == FL_OK ? print_result(o, &last) : cli_failed(s);
+}
+
+static int open_data(fl_data **out, const train_options *o, const fl_tokenizer *t)
+{
+    fl_data_options options;
+    cli_data_options(&options, &o->reading, &o->data);
+    options.bos = (fl_mark)o->bos;
+    options.eos = (fl_mark)o->eos;
+    options.cache = o->cache;
+    fl_status s = fl_data_open(out, t, &options);
+    if (s != FL_OK) return cli_failed(s);
+    cli_data_note(*out);
+    return CLI_OK;
 }
 
 static int run(const cli_call *call)
@@ -126,24 +143,17 @@ static int run(const cli_call *call)
     if (!o->out) return cli_misused(call, "name the folder to write with -o FOLDER");
     if (o->resume && !o->state) return cli_misused(call, "--resume needs --state FILE");
     cli_work w = {0};
-    cli_documents documents = {0};
-    int32_t *ids = NULL;
-    int64_t count = 0;
+    fl_data *data = NULL;
     int status = cli_open_tokenizer(&w, call, &o->common);
-    if (status == CLI_OK) status = cli_read_documents(&documents, w.tokenizer, &o->data);
-    if (status == CLI_OK) {
-        ids = join(&documents, cli_bos(w.model), &count);
-        if (!ids) cli_error("out of memory");
-        status = ids ? train(o, w.model, ids, count) : CLI_ERROR;
-    }
-    free(ids);
-    cli_documents_free(&documents);
+    if (status == CLI_OK) status = open_data(&data, o, w.tokenizer);
+    if (status == CLI_OK) status = train(o, w.model, data);
+    fl_data_close(data);
     cli_close(&w);
     return status;
 }
 
-static const cli_group *const train_groups[] = {&cli_group_model, &train_group, &cli_group_positions, &cli_group_output,
-                                                NULL};
+static const cli_group *const train_groups[] = {&cli_group_model,     &data_group,       &train_group,
+                                                &cli_group_positions, &cli_group_output, NULL};
 const cli_command cli_train = {
     "train",
     "fine-tune a model on texts, with its positions stretched if asked",

@@ -410,3 +410,9 @@ const char *fl_corpus_file(const fl_corpus *c, int i)
 {
     return c->file[i];
 }
+
+bool fl_corpus_is_lines(const fl_corpus *c, int i)
+{
+    return c->options.format == FL_CORPUS_LINES ||
+           (c->options.format == FL_CORPUS_BY_NAME && named_lines(c->file[i]));
+}

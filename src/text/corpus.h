@@ -75,5 +75,6 @@ void fl_corpus_position(const fl_corpus *c, int64_t *done, int64_t *total);
 /* The files that are read, in order. */
 int fl_corpus_files(const fl_corpus *c);
 const char *fl_corpus_file(const fl_corpus *c, int i);
+bool fl_corpus_is_lines(const fl_corpus *c, int i); /* of JSON */
 
 #endif

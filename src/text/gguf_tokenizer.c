@@ -2,8 +2,10 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <string.h>
 
 #include "base/alloc.h"
+#include "file/checksum.h"
 #include "text/pipeline.h"
 #include "text/sentencepiece.h"
 
@@ -173,11 +175,26 @@ static fl_status load(fl_tokenizer *t, const fl_gguf *g)
                         "only llama, gpt2 and t5 are known; name a tokenizer file of the model instead");
 }
 
+/* Of every tokenizer key, names and values as they lie in the file. */
+static uint64_t checksum_of(const fl_gguf *g)
+{
+    fl_checksum c;
+    fl_checksum_start(&c);
+    for (int64_t i = 0; i < fl_gguf_key_count(g); i++) {
+        const fl_gguf_value *v = fl_gguf_at(g, i);
+        if (strncmp(v->key, "tokenizer.", 10)) continue;
+        fl_checksum_add(&c, v->key, strlen(v->key) + 1);
+        fl_checksum_add(&c, v->data, (size_t)(v->end - v->data));
+    }
+    return fl_checksum_value(&c);
+}
+
 fl_status fl_tokenizer_open_gguf(fl_tokenizer **out, const fl_gguf *g)
 {
     fl_tokenizer *t = fl_calloc(1, sizeof *t);
     if (!t) return FL_ERR_MEMORY;
     t->bos = t->eos = t->unk = t->unigram.unk = -1;
+    t->checksum = checksum_of(g);
     fl_status status = load(t, g);
     if (status == FL_OK)
         *out = t;

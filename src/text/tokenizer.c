@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "base/file.h"
+#include "file/checksum.h"
 #include "text/gguf_tokenizer.h"
 #include "text/tokenizer_internal.h"
 
@@ -95,6 +96,10 @@ fl_status fl_tokenizer_open_bytes(fl_tokenizer **out, const fl_buffer *bytes, co
     fl_tokenizer *t = fl_calloc(1, sizeof(*t));
     if (!t) return FL_ERR_MEMORY;
     t->bos = t->eos = t->unk = t->unigram.unk = -1;
+    fl_checksum checksum;
+    fl_checksum_start(&checksum);
+    fl_checksum_add(&checksum, bytes->data, bytes->size);
+    t->checksum = fl_checksum_value(&checksum);
     fl_status status = load(t, bytes, path, vocab);
     if (status == FL_OK) status = fl_tokenizer_config_apply(t, path);
     if (status == FL_OK)
@@ -181,6 +186,20 @@ int32_t fl_tokenizer_unk(const fl_tokenizer *t)
 bool fl_tokenizer_adds_bos(const fl_tokenizer *t)
 {
     return t->bos >= 0 && t->prefix.count && t->prefix.id[0] == t->bos;
+}
+bool fl_tokenizer_adds_eos(const fl_tokenizer *t)
+{
+    return t->eos >= 0 && t->suffix.count && t->suffix.id[t->suffix.count - 1] == t->eos;
+}
+uint64_t fl_tokenizer_checksum(const fl_tokenizer *t)
+{
+    fl_checksum c;
+    int64_t facts[4] = {(int64_t)t->checksum, t->bos, t->eos, t->prefix.count};
+    fl_checksum_start(&c);
+    fl_checksum_add(&c, facts, sizeof facts);
+    fl_checksum_add(&c, t->prefix.id, (size_t)t->prefix.count * sizeof *t->prefix.id);
+    fl_checksum_add(&c, t->suffix.id, (size_t)t->suffix.count * sizeof *t->suffix.id);
+    return fl_checksum_value(&c);
 }
 int32_t fl_tokenizer_id(const fl_tokenizer *t, const char *piece)
 {

@@ -26,6 +26,9 @@ int32_t fl_tokenizer_bos(const fl_tokenizer *t);   /* -1: none */
 int32_t fl_tokenizer_eos(const fl_tokenizer *t);
 int32_t fl_tokenizer_unk(const fl_tokenizer *t);
 bool fl_tokenizer_adds_bos(const fl_tokenizer *t);                 /* the model expects BOS before a text */
+bool fl_tokenizer_adds_eos(const fl_tokenizer *t);
+/* Of everything in its file and what goes around a text: tokenizers that agree in it give the same ids. */
+uint64_t fl_tokenizer_checksum(const fl_tokenizer *t);
 int32_t fl_tokenizer_id(const fl_tokenizer *t, const char *piece); /* -1: no such piece */
 /* The piece's spelling in the vocabulary (not decoded), its length in bytes; NULL for an id outside the vocabulary. */
 const char *fl_tokenizer_piece(const fl_tokenizer *t, int32_t id, size_t *length);

@@ -49,6 +49,7 @@ struct fl_tokenizer {
     bool is_unigram;
     int32_t bos, eos, unk;        /* -1: none */
     fl_tokens prefix, suffix;     /* put around a text when add_special */
+    uint64_t checksum;            /* of what it was read from */
     fl_repair repair;             /* of bytes that are not UTF-8, when decoding */
     struct fl_pipeline *pipeline; /* tokenizer.json (pipeline.h) */
     struct fl_sentencepiece *sp;  /* tokenizer.model and llama2.c (sentencepiece.h) */

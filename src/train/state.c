@@ -8,7 +8,7 @@
 #include "file/safetensors.h"
 #include "train/trainer.h"
 
-#define SETTINGS 24
+#define SETTINGS 25
 #define TEXT 64
 
 typedef struct settings {
@@ -57,6 +57,7 @@ static void describe(settings *s, const fl_trainer *t)
     add_real(s, "eps", o->eps);
     add_real(s, "weight_decay", o->weight_decay);
     add_real(s, "clip", o->clip);
+    add_integer(s, "packing", o->packing);
     s->key[s->count] = "seed";
     snprintf(s->value[s->count++], TEXT, "%" PRIu64, o->seed);
 }
@@ -74,19 +75,21 @@ fl_status fl_trainer_save(const fl_trainer *t, const char *path)
 {
     settings s;
     describe(&s, t);
-    fl_metadata metadata[SETTINGS + 2];
-    char step[TEXT];
+    fl_metadata metadata[SETTINGS + 3];
+    char step[TEXT], data[TEXT];
     snprintf(step, sizeof step, "%" PRId64, t->step);
+    snprintf(data, sizeof data, "%016" PRIx64, t->data);
     metadata[0] = (fl_metadata){"format", "furlong training state 1"};
     metadata[1] = (fl_metadata){"step", step};
+    metadata[2] = (fl_metadata){"data", data};
     for (int i = 0; i < s.count; i++)
-        metadata[2 + i] = (fl_metadata){s.key[i], s.value[i]};
+        metadata[3 + i] = (fl_metadata){s.key[i], s.value[i]};
     float *array[3];
     arrays(t, array);
     fl_file_tensor tensor[3];
     for (int i = 0; i < 3; i++)
         tensor[i] = (fl_file_tensor){names[i], FL_F32, 1, {t->parameters.count}, array[i]};
-    return fl_safetensors_write(path, tensor, 3, metadata, s.count + 2);
+    return fl_safetensors_write(path, tensor, 3, metadata, s.count + 3);
 }
 
 static fl_status compare(const fl_safetensors *file, const fl_trainer *t, const char *path)
@@ -105,6 +108,12 @@ static fl_status compare(const fl_safetensors *file, const fl_trainer *t, const 
                            "start anew",
                            path, s.key[i], value ? value : "(none)", s.value[i]);
     }
+    const char *data = fl_safetensors_metadata(file, "data");
+    if (t->data && data && strtoull(data, NULL, 16) != 0 && strtoull(data, NULL, 16) != t->data)
+        return fl_fail(FL_ERR_STATE,
+                       "%s was saved while training on other data (tokens with checksum %s, now %016" PRIx64
+                       "): resume with the same files and options of data or start anew",
+                       path, data, t->data);
     return FL_OK;
 }
 

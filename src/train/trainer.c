@@ -12,6 +12,7 @@
 #include "model/export.h"
 #include "train/order.h"
 #include "train/schedule.h"
+#include "train/windows.h"
 
 static fl_status check(const fl_model *m, const fl_train_options *o)
 {
@@ -94,34 +95,62 @@ void fl_trainer_cancel(fl_trainer *t)
     atomic_store_explicit(&t->cancel, true, memory_order_relaxed);
 }
 
-/* Inputs and targets of `sequences` rows of length + 1 ids, as one pass. Gradients of the mean loss over `all` targets
- * are accumulated; *loss gains this pass's sum of negative log-likelihoods. */
-static fl_status pass(fl_trainer *t, const int32_t *ids, int64_t sequences, int64_t all, double *loss)
+/* How many documents begin at fresh[first .. end). fresh may be NULL: none. */
+static int64_t count_fresh(const bool *fresh, int64_t first, int64_t end)
 {
-    int64_t length = t->options.length, rows = sequences * length;
-    fl_batch_seq *seq = fl_calloc((size_t)sequences, sizeof *seq);
-    int32_t *input = fl_calloc((size_t)rows, sizeof *input), *target = fl_calloc((size_t)rows, sizeof *target);
-    float *nll = fl_calloc((size_t)rows, sizeof *nll), *weight = fl_calloc((size_t)rows, sizeof *weight);
-    fl_status s = seq && input && target && nll && weight ? FL_OK : FL_ERR_MEMORY;
-    for (int64_t i = 0; s == FL_OK && i < sequences; i++) {
-        seq[i] = (fl_batch_seq){.first_row = i * length, .rows = length};
-        memcpy(input + i * length, ids + i * (length + 1), (size_t)length * sizeof *input);
-        memcpy(target + i * length, ids + i * (length + 1) + 1, (size_t)length * sizeof *target);
+    int64_t n = 0;
+    for (int64_t i = first; fresh && i < end; i++)
+        n += fresh[i];
+    return n;
+}
+
+typedef struct pass_arrays {
+    fl_batch_seq *seq;
+    int32_t *input, *target;
+    float *nll, *weight;
+    int64_t sequences, rows;
+} pass_arrays;
+
+/* Append a window of length + 1 ids: one sequence for each document in it, no target across their boundaries. */
+static void add_window(pass_arrays *a, int64_t length, const int32_t *ids, const bool *fresh, float weight)
+{
+    for (int64_t i = 0; i < length; i++) {
+        if (i == 0 || (fresh && fresh[i])) a->seq[a->sequences++] = (fl_batch_seq){.first_row = a->rows};
+        a->seq[a->sequences - 1].rows++;
+        bool last = fresh && fresh[i + 1];
+        a->input[a->rows] = ids[i];
+        a->target[a->rows] = last ? -1 : ids[i + 1];
+        a->weight[a->rows++] = last ? 0 : weight;
     }
-    for (int64_t i = 0; s == FL_OK && i < rows; i++)
-        weight[i] = (float)(1.0 / (double)all);
+}
+
+/* `windows` rows of length + 1 ids as one pass. Gradients of the mean loss over `all` targets are accumulated; *loss
+ * gains this pass's sum of negative log-likelihoods. */
+static fl_status pass(fl_trainer *t, const int32_t *ids, const bool *fresh, int64_t windows, int64_t all, double *loss)
+{
+    int64_t length = t->options.length, rows = windows * length;
+    int64_t sequences = windows + count_fresh(fresh, 0, windows * (length + 1));
+    pass_arrays a = {.seq = fl_calloc((size_t)sequences, sizeof *a.seq),
+                     .input = fl_calloc((size_t)rows, sizeof *a.input),
+                     .target = fl_calloc((size_t)rows, sizeof *a.target),
+                     .nll = fl_calloc((size_t)rows, sizeof *a.nll),
+                     .weight = fl_calloc((size_t)rows, sizeof *a.weight)};
+    fl_status s = a.seq && a.input && a.target && a.nll && a.weight ? FL_OK : FL_ERR_MEMORY;
+    for (int64_t i = 0; s == FL_OK && i < windows; i++)
+        add_window(&a, length, ids + i * (length + 1), fresh ? fresh + i * (length + 1) : NULL,
+                   (float)(1.0 / (double)all));
     if (s == FL_OK) {
-        fl_batch batch = {.sequences = (int)sequences, .seq = seq, .rows = rows, .tokens = input};
-        fl_head_spec spec = {.n = rows, .target = target, .nll = nll, .loss_weight = weight};
+        fl_batch batch = {.sequences = (int)a.sequences, .seq = a.seq, .rows = rows, .tokens = a.input};
+        fl_head_spec spec = {.n = rows, .target = a.target, .nll = a.nll, .loss_weight = a.weight};
         s = fl_model_pass(t->model, t->run, &batch, &t->parameters.overlay, true, &spec);
     }
     for (int64_t i = 0; s == FL_OK && i < rows; i++)
-        *loss += nll[i];
-    fl_free(seq);
-    fl_free(input);
-    fl_free(target);
-    fl_free(nll);
-    fl_free(weight);
+        *loss += a.nll[i];
+    fl_free(a.seq);
+    fl_free(a.input);
+    fl_free(a.target);
+    fl_free(a.nll);
+    fl_free(a.weight);
     return s;
 }
 
@@ -163,12 +192,29 @@ static void update(fl_trainer *t, double lr, double grad_scale)
 
 fl_status fl_trainer_step(fl_trainer *t, const int32_t *ids, fl_train_step *result)
 {
+    return fl_trainer_step_cut(t, ids, NULL, result);
+}
+
+/* Ids of a step that are predicted. */
+static int64_t count_targets(const fl_train_options *o, const bool *fresh)
+{
+    int64_t row = o->length + 1, targets = o->batch * o->length;
+    for (int64_t i = 0; i < o->batch; i++)
+        targets -= count_fresh(fresh, i * row + 1, (i + 1) * row);
+    return targets;
+}
+
+fl_status fl_trainer_step_cut(fl_trainer *t, const int32_t *ids, const bool *fresh, fl_train_step *result)
+{
     const fl_train_options *o = &t->options;
     double started = fl_clock_seconds(), loss = 0;
-    int64_t all = o->batch * o->length, part = o->batch / o->accumulate;
+    int64_t all = count_targets(o, fresh), part = o->batch / o->accumulate, stride = part * (o->length + 1);
+    if (all == 0)
+        return fl_fail(FL_ERR_ARGUMENT, "step %lld: every document has one token, so there is nothing to predict",
+                       (long long)t->step + 1);
     zero_gradients(t);
     for (int64_t i = 0; i < o->accumulate; i++)
-        FL_TRY(pass(t, ids + i * part * (o->length + 1), part, all, &loss));
+        FL_TRY(pass(t, ids + i * stride, fresh ? fresh + i * stride : NULL, part, all, &loss));
     loss /= (double)all;
     fl_device *d = t->run->device;
     double norm = sqrt(d->table->sum_squares(d, t->parameters.grad, t->parameters.count));
@@ -186,7 +232,7 @@ fl_status fl_trainer_step(fl_trainer *t, const int32_t *ids, fl_train_step *resu
                                   .grad_norm = norm,
                                   .lr = lr,
                                   .seconds = fl_clock_seconds() - started,
-                                  .tokens = all};
+                                  .tokens = o->batch * o->length};
     return FL_OK;
 }
 
@@ -246,13 +292,39 @@ static fl_status open_log(fl_trainer *t, FILE **out)
     return s;
 }
 
-static void draw_batch(const fl_trainer *t, fl_order *order, const int32_t *ids, int32_t *batch)
+/* What the loop trains on: windows of the data in shuffled order, and room for one step's. */
+typedef struct feed {
+    fl_windows windows;
+    fl_order order;
+    int32_t *ids; /* [batch * (length + 1)] */
+    bool *fresh;  /* the same */
+} feed;
+
+static fl_status feed_create(feed *f, const fl_trainer *t, const fl_data *data)
 {
-    int64_t length = t->options.length;
-    for (int64_t i = 0; i < t->options.batch; i++) {
-        int64_t w = fl_order_at(order, t->step * t->options.batch + i);
-        memcpy(batch + i * (length + 1), ids + w * length, (size_t)(length + 1) * sizeof *batch);
-    }
+    const fl_train_options *o = &t->options;
+    *f = (feed){0};
+    FL_TRY(fl_windows_create(&f->windows, data, o->length, o->packing));
+    FL_TRY(fl_order_create(&f->order, f->windows.count, o->seed));
+    f->ids = fl_calloc((size_t)(o->batch * (o->length + 1)), sizeof *f->ids);
+    f->fresh = fl_calloc((size_t)(o->batch * (o->length + 1)), sizeof *f->fresh);
+    return f->ids && f->fresh ? FL_OK : FL_ERR_MEMORY;
+}
+
+static void feed_destroy(feed *f)
+{
+    fl_free(f->ids);
+    fl_free(f->fresh);
+    fl_order_destroy(&f->order);
+    fl_windows_destroy(&f->windows);
+}
+
+static void draw_batch(const fl_trainer *t, feed *f)
+{
+    int64_t row = t->options.length + 1;
+    for (int64_t i = 0; i < t->options.batch; i++)
+        fl_windows_read(&f->windows, fl_order_at(&f->order, t->step * t->options.batch + i), f->ids + i * row,
+                        f->fresh + i * row);
 }
 
 static fl_status save_if_wanted(fl_trainer *t, bool last)
@@ -261,15 +333,14 @@ static fl_status save_if_wanted(fl_trainer *t, bool last)
     return t->state_path && (last || due) ? fl_trainer_save(t, t->state_path) : FL_OK;
 }
 
-static fl_status loop(fl_trainer *t, fl_order *order, const int32_t *ids, int32_t *batch, FILE *log,
-                      fl_train_step *last)
+static fl_status loop(fl_trainer *t, feed *f, FILE *log, fl_train_step *last)
 {
     fl_progress progress;
     fl_progress_start(&progress, t->options.progress, t->options.progress_user, "train", t->options.steps);
     while (t->step < t->options.steps) {
-        draw_batch(t, order, ids, batch);
+        draw_batch(t, f);
         fl_train_step step;
-        fl_status s = fl_trainer_step(t, batch, &step);
+        fl_status s = fl_trainer_step_cut(t, f->ids, f->fresh, &step);
         if (s == FL_OK) {
             if (last) *last = step;
             if (t->options.on_step) t->options.on_step(&step, t->options.on_step_user);
@@ -289,25 +360,18 @@ static fl_status loop(fl_trainer *t, fl_order *order, const int32_t *ids, int32_
     return FL_OK;
 }
 
-fl_status fl_trainer_run(fl_trainer *t, const int32_t *ids, int64_t count, fl_train_step *last)
+fl_status fl_trainer_run(fl_trainer *t, const fl_data *data, fl_train_step *last)
 {
-    int64_t length = t->options.length, windows = (count - 1) / length;
-    if (windows < 1)
-        return fl_fail(FL_ERR_ARGUMENT,
-                       "the data has %lld tokens but one sequence needs %lld: give more text or a "
-                       "smaller --length",
-                       (long long)count, (long long)length + 1);
-    FL_TRY(open_state(t));
-    FILE *log;
-    FL_TRY(open_log(t, &log));
-    fl_order order;
-    fl_status s = fl_order_create(&order, windows, t->options.seed);
-    int32_t *batch = fl_calloc((size_t)(t->options.batch * (length + 1)), sizeof *batch);
-    if (s == FL_OK && !batch) s = FL_ERR_MEMORY;
+    if (!t || !data) return fl_fail(FL_ERR_ARGUMENT, "fl_trainer_run: an argument is NULL");
+    feed f;
+    FILE *log = NULL;
+    fl_status s = feed_create(&f, t, data);
+    t->data = data->info.checksum;
+    if (s == FL_OK) s = open_state(t);
+    if (s == FL_OK) s = open_log(t, &log);
     atomic_store_explicit(&t->cancel, false, memory_order_relaxed);
-    if (s == FL_OK) s = loop(t, &order, ids, batch, log, last);
-    fl_free(batch);
-    fl_order_destroy(&order);
+    if (s == FL_OK) s = loop(t, &f, log, last);
+    feed_destroy(&f);
     if (log && fclose(log) != 0 && s == FL_OK) s = fl_fail(FL_ERR_IO, "%s: cannot be written", t->log_path);
     return s;
 }

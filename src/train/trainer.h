@@ -14,6 +14,11 @@ struct fl_trainer {
     atomic_bool cancel;
     int64_t step; /* taken so far */
     double last_loss;
+    uint64_t data; /* checksum of what it trains on; 0: not known yet */
 };
+
+/* fl_trainer_step with documents cut apart: fresh [batch * (length + 1)] is true where a document begins that sees
+ * nothing before it. */
+fl_status fl_trainer_step_cut(fl_trainer *t, const int32_t *ids, const bool *fresh, fl_train_step *result);
 
 #endif

@@ -32,7 +32,7 @@ typedef struct setup {
     fl_engine *engine;
     fl_model *model;
     fl_trainer *trainer;
-    int32_t data[DATA];
+    fl_data *data;
 } setup;
 
 static fl_train_options options_of(const char *state, const char *log)
@@ -61,12 +61,15 @@ static void setup_open(setup *s, const fl_train_options *o, int threads)
     must(fl_trainer_create(&s->trainer, s->model, o));
     fl_rng rng;
     fl_rng_seed(&rng, 3);
+    int32_t ids[DATA];
     for (int i = 0; i < DATA; i++)
-        s->data[i] = (int32_t)(fl_rng_below(&rng, 6) * 7 + (uint64_t)(i % 5));
+        ids[i] = (int32_t)(fl_rng_below(&rng, 6) * 7 + (uint64_t)(i % 5));
+    must(fl_data_of_ids(&s->data, ids, DATA));
 }
 
 static void setup_close(setup *s)
 {
+    fl_data_close(s->data);
     fl_trainer_destroy(s->trainer);
     fl_model_close(s->model);
     fl_engine_destroy(s->engine);
@@ -127,7 +130,7 @@ static void test_resume_after_kill(void **state)
     setup unbroken;
     fl_train_options o = options_of(NULL, unbroken_log);
     setup_open(&unbroken, &o, 2);
-    must(fl_trainer_run(unbroken.trainer, unbroken.data, DATA, NULL));
+    must(fl_trainer_run(unbroken.trainer, unbroken.data, NULL));
 
     o = options_of(path, log);
     o.resume = true;
@@ -137,7 +140,7 @@ static void test_resume_after_kill(void **state)
         if (child == 0) {
             setup s;
             setup_open(&s, &o, 2);
-            fl_trainer_run(s.trainer, s.data, DATA, NULL);
+            fl_trainer_run(s.trainer, s.data, NULL);
             _exit(0);
         }
         /* Wait for the state to change, then strike at no particular moment of the next steps. */
@@ -153,7 +156,7 @@ static void test_resume_after_kill(void **state)
     }
     setup resumed;
     setup_open(&resumed, &o, 2);
-    must(fl_trainer_run(resumed.trainer, resumed.data, DATA, NULL));
+    must(fl_trainer_run(resumed.trainer, resumed.data, NULL));
     assert_int_equal(resumed.trainer->step, 14);
     size_t bytes = (size_t)unbroken.trainer->parameters.count * sizeof(float);
     assert_memory_equal(unbroken.trainer->parameters.master, resumed.trainer->parameters.master, bytes);
@@ -182,7 +185,7 @@ static void test_resume_after_kill(void **state)
     setup_close(&other);
     o.resume = false;
     setup_open(&other, &o, 2);
-    assert_int_equal(fl_trainer_run(other.trainer, other.data, DATA, NULL), FL_ERR_ARGUMENT);
+    assert_int_equal(fl_trainer_run(other.trainer, other.data, NULL), FL_ERR_ARGUMENT);
     assert_non_null(strstr(fl_error_message(), "--resume"));
     setup_close(&other);
     setup_close(&resumed);
@@ -207,7 +210,7 @@ static void test_same_result(void **state)
         o.recompute = i == 2;
         setup_open(&s[i], &o, 2);
         fl_train_step last;
-        must(fl_trainer_run(s[i].trainer, s[i].data, DATA, &last));
+        must(fl_trainer_run(s[i].trainer, s[i].data, &last));
         loss[i] = last.loss;
         master[i] = s[i].trainer->parameters.master;
     }
@@ -238,7 +241,7 @@ static void test_cancel_saves(void **state)
     o.save_every = 0;
     o.progress = cancel_at_five;
     setup_open(&s, &o, 2);
-    assert_int_equal(fl_trainer_run(s.trainer, s.data, DATA, NULL), FL_ERR_CANCELLED);
+    assert_int_equal(fl_trainer_run(s.trainer, s.data, NULL), FL_ERR_CANCELLED);
     int64_t step = s.trainer->step;
     assert_true(step >= 5 && step < 100000);
     assert_true(fl_file_exists(path));
@@ -257,7 +260,7 @@ static void test_export(void **state)
     setup s;
     fl_train_options o = options_of(NULL, NULL);
     setup_open(&s, &o, 2);
-    must(fl_trainer_run(s.trainer, s.data, DATA, NULL));
+    must(fl_trainer_run(s.trainer, s.data, NULL));
     must(fl_trainer_export(s.trainer, folder, "f32"));
     fl_model_options options = FL_MODEL_OPTIONS_INIT;
     fl_model *again;
@@ -280,8 +283,11 @@ static void test_refusals(void **state)
     setup s;
     fl_train_options o = options_of(NULL, NULL);
     setup_open(&s, &o, 1);
-    assert_int_equal(fl_trainer_run(s.trainer, s.data, 16, NULL), FL_ERR_ARGUMENT);
+    fl_data *little;
+    must(fl_data_of_ids(&little, (const int32_t[16]){0}, 16));
+    assert_int_equal(fl_trainer_run(s.trainer, little, NULL), FL_ERR_ARGUMENT);
     assert_non_null(strstr(fl_error_message(), "17"));
+    fl_data_close(little);
     fl_trainer *t;
     o.accumulate = 3;
     assert_int_equal(fl_trainer_create(&t, s.model, &o), FL_ERR_ARGUMENT);
