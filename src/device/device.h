@@ -112,11 +112,16 @@ typedef struct fl_device_table {
     void (*rotate)(fl_device *d, const fl_tensor *x, int heads, int head_dim, const float *cos, const float *sin,
                    int pairs, bool interleaved, bool inverse, fl_tensor *y);
 
+    /* y[r] = x[r] * factor[r]; y may be x. */
+    void (*scale_rows)(fl_device *d, const fl_tensor *x, const float *factor, fl_tensor *y);
+
     /* Write rows of k and v as tokens first_token .. of a sequence's pages (any alignment). */
     void (*kv_write)(fl_device *d, const fl_kv_view *kv, int64_t first_token, const fl_tensor *k, const fl_tensor *v,
                      int64_t first_row, int64_t rows);
-    /* The reverse: tokens first_token .. as rows of k and v (either may be NULL). */
-    void (*kv_read)(fl_device *d, const fl_kv_view *kv, int64_t first_token, fl_tensor *k, fl_tensor *v);
+    /* Keys first .. of `from`, first a multiple of FL_TILE_KEYS, turned by the angles cos, sin [tiles][pairs][64] (the
+     * first tile holds key `first`), and their values, into the fp32 pages of `to` as the same keys. */
+    void (*kv_rotate)(fl_device *d, const fl_kv_view *from, int64_t first, const float *cos, const float *sin,
+                      int pairs, bool interleaved, const fl_kv_view *to);
     void (*attend)(fl_device *d, const fl_attend_args *args);
     void (*attend_backward)(fl_device *d, const fl_attend_backward_args *args);
 

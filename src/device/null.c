@@ -75,9 +75,15 @@ static void null_kv_write(fl_device *d, const fl_kv_view *kv, int64_t first_toke
     (void)d, (void)kv, (void)first_token, (void)k, (void)v, (void)first_row, (void)rows;
 }
 
-static void null_kv_read(fl_device *d, const fl_kv_view *kv, int64_t first_token, fl_tensor *k, fl_tensor *v)
+static void null_kv_rotate(fl_device *d, const fl_kv_view *from, int64_t first, const float *cos, const float *sin,
+                           int pairs, bool interleaved, const fl_kv_view *to)
 {
-    (void)d, (void)kv, (void)first_token, (void)k, (void)v;
+    (void)d, (void)from, (void)first, (void)cos, (void)sin, (void)pairs, (void)interleaved, (void)to;
+}
+
+static void null_scale_rows(fl_device *d, const fl_tensor *x, const float *factor, fl_tensor *y)
+{
+    (void)d, (void)x, (void)factor, (void)y;
 }
 
 static void null_attend(fl_device *d, const fl_attend_args *args)
@@ -162,7 +168,8 @@ static const fl_device_table null_table = {
     .layer_norm_backward = null_layer_norm_backward,
     .rotate = null_rotate,
     .kv_write = null_kv_write,
-    .kv_read = null_kv_read,
+    .kv_rotate = null_kv_rotate,
+    .scale_rows = null_scale_rows,
     .attend = null_attend,
     .attend_backward = null_attend_backward,
     .swiglu = null_swiglu,

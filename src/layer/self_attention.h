@@ -3,15 +3,21 @@
 #define FL_LAYER_SELF_ATTENTION_H
 
 #include "op/op.h"
+#include "position/passes.h"
 #include "position/rope.h"
+
+/* Scaling of the logits by the number of tokens a query sees, ln(p+1) / ln(L): beyond L alone (Self-Extend's and
+ * ReRoPE's code), or at every position, as some models are trained (Su, 2021; Chiang, Cholak 2022). */
+typedef enum fl_logn { FL_LOGN_OFF, FL_LOGN_BEYOND, FL_LOGN_EVERYWHERE } fl_logn;
 
 /* How positions reach attention. Shared by all layers of a pass. */
 typedef struct fl_scheme {
     const fl_rope_spec *rope; /* NULL: q and k are not rotated */
     bool interleaved;         /* pair i at (2i, 2i+1), else (i, i + dim/2) */
-    bool bidirectional;       /* every row sees every key of its sequence */
-    int64_t window;           /* a row sees itself and window-1 tokens before it; 0: all */
-    int64_t sinks;            /* with a window: the first tokens stay visible */
+    bool bidirectional;       /* every row sees every key of its sequence; plain passes only */
+    fl_passes passes;         /* windows, sinks, and changed distances */
+    fl_logn logn;
+    int64_t logn_window; /* L, at least 2 */
 } fl_scheme;
 
 typedef struct fl_attention_shape {
@@ -20,8 +26,13 @@ typedef struct fl_attention_shape {
 } fl_attention_shape;
 
 /* Build what all layers of this pass share (angles, key ranges) for r->batch. Call once before the first block.
- * Schedules that depend on the length store unrotated keys and rotate them at use. */
+ * Schedules that depend on the length store unrotated keys and rotate them at use. While recording, passes must be
+ * plain: the other schemes are for inference (FL_ERR_UNSUPPORTED). */
 void fl_attention_prepare(fl_run *r, const fl_scheme *scheme);
+
+/* Give up whole blocks of keys and values of a memory that no token to come can see: under a streaming scheme, what
+ * lies between the sinks and the window. One page more stays, so that as many tokens may be taken back. */
+void fl_attention_evict(const fl_scheme *scheme, fl_memory *memory);
 
 /* q [rows, heads*head_dim], k and v [rows, kv_heads*head_dim], unrotated; q and k are rotated in place.
  * Keys and values are written to the memories of the batch as pending tokens of `layer`. -> [rows, heads*head_dim] */

@@ -21,7 +21,8 @@ typedef struct layer_pages {
 
 struct fl_memory {
     int layers;
-    int64_t tokens, pending;
+    int64_t tokens, pending; /* held and to come; `evicted` more were held once, from `hole` on */
+    int64_t evicted, hole;
     int64_t pages; /* held in every layer: enough for tokens + pending */
     layer_pages layer[];
 };
@@ -123,11 +124,19 @@ int fl_memory_layers(const fl_memory *m)
 }
 int64_t fl_memory_tokens(const fl_memory *m)
 {
-    return m->tokens;
+    return m->tokens + m->evicted;
 }
 int64_t fl_memory_pending(const fl_memory *m)
 {
     return m->pending;
+}
+int64_t fl_memory_evicted(const fl_memory *m)
+{
+    return m->evicted;
+}
+int64_t fl_memory_hole(const fl_memory *m)
+{
+    return m->hole;
 }
 
 size_t fl_memory_bytes(const fl_memory *m)
@@ -182,9 +191,9 @@ fl_status fl_memory_begin(fl_memory *m, int64_t tokens)
     if (m->pending)
         return fl_fail(FL_ERR_STATE, "memory: begin of %lld tokens while %lld are pending: commit or roll back first",
                        (long long)tokens, (long long)m->pending);
-    if (tokens < 0 || tokens > INT64_MAX / 2 - m->tokens)
+    if (tokens < 0 || tokens > INT64_MAX / 2 - fl_memory_tokens(m))
         return fl_fail(FL_ERR_ARGUMENT, "memory: cannot add %lld tokens to %lld", (long long)tokens,
-                       (long long)m->tokens);
+                       (long long)fl_memory_tokens(m));
     int64_t before = m->pages, needed = pages_for(m->tokens + tokens);
     for (int i = 0; i < m->layers; i++) {
         FL_TRY(reserve_table(&m->layer[i], needed));
@@ -213,8 +222,41 @@ void fl_memory_rollback(fl_memory *m)
 
 void fl_memory_truncate(fl_memory *m, int64_t tokens)
 {
-    m->tokens = fl_max64(0, fl_min64(tokens, m->tokens));
+    if (m->evicted && tokens < m->hole + m->evicted) {
+        m->tokens = m->hole;
+        m->evicted = 0;
+    }
+    m->tokens = fl_max64(0, fl_min64(tokens - m->evicted, m->tokens));
     fl_memory_rollback(m);
+}
+
+void fl_memory_evict(fl_memory *m, int64_t keep_first, int64_t keep_from)
+{
+    const int64_t block = FL_EVICT_TOKENS / FL_PAGE_TOKENS;
+    int64_t hole = pages_for(keep_first), end = (keep_from - m->evicted) / FL_PAGE_TOKENS;
+    int64_t drop = (end - hole) / block * block;
+    if (drop <= 0 || m->pending) return;
+    for (int i = 0; i < m->layers; i++) {
+        void **page = m->layer[i].page;
+        for (int64_t p = hole; p < hole + drop; p++)
+            page_release(page[p]);
+        memmove(page + hole, page + hole + drop, (size_t)(m->pages - hole - drop) * sizeof *page);
+    }
+    m->pages -= drop;
+    m->tokens -= drop * FL_PAGE_TOKENS;
+    m->evicted += drop * FL_PAGE_TOKENS;
+    m->hole = hole * FL_PAGE_TOKENS;
+}
+
+fl_status fl_memory_set_evicted(fl_memory *m, int64_t hole, int64_t evicted)
+{
+    if (evicted < 0 || evicted % FL_EVICT_TOKENS || evicted > INT64_MAX / 4 || hole < 0 || hole % FL_PAGE_TOKENS ||
+        hole > m->tokens || (!evicted && hole))
+        return fl_fail(FL_ERR_ARGUMENT, "%lld tokens cannot have been evicted from %lld on of a memory that holds %lld",
+                       (long long)evicted, (long long)hole, (long long)m->tokens);
+    m->hole = hole;
+    m->evicted = evicted;
+    return FL_OK;
 }
 
 fl_status fl_memory_fork(fl_memory **out, const fl_memory *m)
@@ -224,6 +266,8 @@ fl_status fl_memory_fork(fl_memory **out, const fl_memory *m)
     if (!copy) return FL_ERR_MEMORY;
     copy->layers = m->layers;
     copy->tokens = m->tokens;
+    copy->evicted = m->evicted;
+    copy->hole = m->hole;
     int64_t pages = pages_for(m->tokens);
     for (int i = 0; i < m->layers; i++) {
         copy->layer[i].shape = m->layer[i].shape;

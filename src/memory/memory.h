@@ -13,17 +13,28 @@ fl_status fl_memory_create(fl_memory **out, int layers, const fl_kv_shape *shape
 void fl_memory_destroy(fl_memory *m);
 
 int fl_memory_layers(const fl_memory *m);
-int64_t fl_memory_tokens(const fl_memory *m);  /* committed */
+int64_t fl_memory_tokens(const fl_memory *m);  /* committed, evicted ones included */
 int64_t fl_memory_pending(const fl_memory *m); /* begun and not committed */
+int64_t fl_memory_evicted(const fl_memory *m); /* of those committed, no longer held */
+int64_t fl_memory_hole(const fl_memory *m);    /* the first evicted token; the tokens before it are held */
 size_t fl_memory_bytes(const fl_memory *m);    /* pages held, shared ones counted in full */
 
 /* Make room for `tokens` more in every layer (a shared last page is copied first). On failure (FL_ERR_MEMORY, or
- * FL_ERR_STATE when tokens are pending already) nothing has changed. Between begin and commit, views include the pending
- * tokens, whose keys and values are undefined until written. */
+ * FL_ERR_STATE when tokens are pending already) nothing has changed. Between begin and commit, views include the
+ * pending tokens, whose keys and values are undefined until written. */
 fl_status fl_memory_begin(fl_memory *m, int64_t tokens);
 void fl_memory_commit(fl_memory *m);
 void fl_memory_rollback(fl_memory *m);
-void fl_memory_truncate(fl_memory *m, int64_t tokens); /* keep the first `tokens`; pending ones are rolled back */
+/* Keep the first `tokens`; pending ones are rolled back. A cut among evicted tokens keeps those before the hole. */
+void fl_memory_truncate(fl_memory *m, int64_t tokens);
+
+/* Give up tokens from keep_first (the same in every call, rounded up to a page) to before keep_from, as many whole
+ * blocks of FL_EVICT_TOKENS as lie there. What is held moves together: views number the tokens after the hole from
+ * there on, and the blocks in which attention sums stay the same. Nothing may be pending. */
+void fl_memory_evict(fl_memory *m, int64_t keep_first, int64_t keep_from);
+/* For snapshots: the tokens held, all of them committed, are what an eviction of `evicted` tokens from `hole` on left.
+ * FL_ERR_ARGUMENT where none could have left that. */
+fl_status fl_memory_set_evicted(fl_memory *m, int64_t hole, int64_t evicted);
 
 /* A second memory with the same committed tokens, pages shared until one of the two writes. */
 fl_status fl_memory_fork(fl_memory **out, const fl_memory *m);

@@ -61,7 +61,7 @@ static fl_status open_parts(fl_model *m, const char *path, const fl_model_option
     FL_TRY(fl_rope_options_apply(&m->config, &options->rope, options->context));
     m->scheme = (fl_scheme){.rope = m->config.rotary ? &m->config.rope : NULL,
                             .interleaved = m->config.rope_interleaved,
-                            .window = m->config.sliding_window};
+                            .passes.window = m->config.sliding_window};
     fl_engine_lock(m->engine); /* merging and packing use the pool */
     fl_status s = FL_OK;
     if (options->lora)

@@ -1,9 +1,14 @@
 /* The driver: one pass of a batch through a model, with the memories of its sequences kept consistent. */
 #include "model/model.h"
 
+static const fl_scheme *scheme_of(const fl_model *m, const fl_batch *b)
+{
+    return b->scheme ? b->scheme : &m->scheme;
+}
+
 const fl_scheme *fl_model_scheme(const fl_model *m, const fl_run *r)
 {
-    return r->batch->scheme ? r->batch->scheme : &m->scheme;
+    return scheme_of(m, r->batch);
 }
 
 static fl_status begin_memories(const fl_batch *b, int *begun)
@@ -13,14 +18,16 @@ static fl_status begin_memories(const fl_batch *b, int *begun)
     return FL_OK;
 }
 
-static void end_memories(const fl_batch *b, int begun, bool keep)
+static void end_memories(const fl_scheme *scheme, const fl_batch *b, int begun, bool keep)
 {
     for (int i = 0; i < begun; i++) {
         if (!b->seq[i].memory) continue;
-        if (keep)
+        if (keep) {
             fl_memory_commit(b->seq[i].memory);
-        else
+            fl_attention_evict(scheme, b->seq[i].memory);
+        } else {
             fl_memory_rollback(b->seq[i].memory);
+        }
     }
 }
 
@@ -38,6 +45,6 @@ fl_status fl_model_pass(const fl_model *m, fl_run *r, const fl_batch *batch, con
         s = fl_run_status(r);
         fl_engine_unlock(m->engine);
     }
-    end_memories(batch, begun, s == FL_OK);
+    end_memories(scheme_of(m, batch), batch, begun, s == FL_OK);
     return s;
 }

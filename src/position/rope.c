@@ -268,15 +268,19 @@ int64_t fl_rope_scaled_window(const fl_rope_spec *spec)
     return llround(spec->factor * (double)spec->original_window);
 }
 
+void fl_rope_angles(const double *freq, int pairs, double magnitude, double position, float *cos_out, float *sin_out)
+{
+    for (int i = 0; i < pairs; i++) {
+        double angle = position * freq[i]; /* sin and cos reduce it modulo 2 pi with all its bits */
+        cos_out[i] = (float)(magnitude * cos(angle));
+        sin_out[i] = (float)(magnitude * sin(angle));
+    }
+}
+
 void fl_rope_table(const double *freq, int pairs, double magnitude, const int64_t *position, int64_t first,
                    int64_t rows, float *cos_out, float *sin_out)
 {
-    for (int64_t r = 0; r < rows; r++) {
-        double p = (double)(position ? position[r] : first + r);
-        for (int i = 0; i < pairs; i++) {
-            double angle = p * freq[i]; /* sin and cos reduce it modulo 2 pi with all its bits */
-            cos_out[r * pairs + i] = (float)(magnitude * cos(angle));
-            sin_out[r * pairs + i] = (float)(magnitude * sin(angle));
-        }
-    }
+    for (int64_t r = 0; r < rows; r++)
+        fl_rope_angles(freq, pairs, magnitude, (double)(position ? position[r] : first + r), cos_out + r * pairs,
+                       sin_out + r * pairs);
 }

@@ -63,4 +63,7 @@ int64_t fl_rope_scaled_window(const fl_rope_spec *spec);
 void fl_rope_table(const double *freq, int pairs, double magnitude, const int64_t *position, int64_t first,
                    int64_t rows, float *cos_out, float *sin_out);
 
+/* One row of such a table, at a position that need not be whole. */
+void fl_rope_angles(const double *freq, int pairs, double magnitude, double position, float *cos_out, float *sin_out);
+
 #endif

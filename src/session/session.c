@@ -87,8 +87,8 @@ static fl_status session_new(fl_session **out, const fl_model *m, const fl_sessi
     s->options.type_k = fl_model_kv_type_name(shape.k_type); /* the caller's text may be gone when this is forked */
     s->options.type_v = fl_model_kv_type_name(shape.v_type);
     s->scheme = m->scheme;
-    if (o->sliding_window) s->scheme.window = o->sliding_window;
-    s->scheme.sinks = o->sinks ? o->sinks : s->scheme.sinks;
+    if (o->sliding_window) s->scheme.passes.window = o->sliding_window;
+    s->scheme.passes.sinks = o->sinks ? o->sinks : s->scheme.passes.sinks;
     s->context = o->context ? o->context : fl_model_window(m);
     s->chunk = o->chunk ? o->chunk : DEFAULT_CHUNK;
     s->bytes_per_token = m->config.layers * (int64_t)(fl_kv_page_bytes(&shape) / FL_PAGE_TOKENS);

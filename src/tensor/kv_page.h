@@ -19,6 +19,7 @@
 #define FL_PAGE_TOKENS 256
 #define FL_TILE_KEYS 64
 #define FL_PAGE_TILES (FL_PAGE_TOKENS / FL_TILE_KEYS)
+#define FL_EVICT_TOKENS 1024 /* tokens leave a memory in whole blocks, a multiple of those that attention sums in */
 #define FL_HEAD_DIM_MAX 1024 /* attention keeps whole rows of a block of queries in scratch memory */
 #define FL_KV_ROW_BYTES_MAX (FL_HEAD_DIM_MAX * sizeof(float))
 

@@ -191,15 +191,47 @@ static fl_tensor rounded(const fl_tensor *t, fl_dtype type, int head_dim)
     return out;
 }
 
-static void assert_reads_back(const attend_case *c, fl_device *d, const fl_tensor *k, const fl_tensor *v)
+/* Pages hold k and v, which their types hold exactly: as kv_rotate reads them, by angles of 0 and by random ones. */
+static void assert_reads_back(attend_case *c, fl_device *d, const fl_tensor *k, const fl_tensor *v)
 {
-    int64_t first = below(&rng, c->keys), n = 1 + below(&rng, c->keys - first);
-    fl_tensor read_k = matrix(n, k->cols, 0), read_v = matrix(n, v->cols, 0);
-    fl_cpu_kv_read(d, &c->seq.kv, first, &read_k, &read_v);
-    assert_memory_equal(read_k.data, fl_row(k, first), (size_t)(n * k->cols) * sizeof(float));
-    assert_memory_equal(read_v.data, fl_row(v, first), (size_t)(n * v->cols) * sizeof(float));
-    free(read_k.data);
-    free(read_v.data);
+    int64_t first = below(&rng, c->keys) / FL_TILE_KEYS * FL_TILE_KEYS;
+    int64_t tiles = (c->keys - first + FL_TILE_KEYS - 1) / FL_TILE_KEYS;
+    int dim = c->head_dim, pairs = (int)below(&rng, dim / 2 + 1);
+    bool interleaved = below(&rng, 2), turn = below(&rng, 2);
+    fl_tensor cosines = matrix(tiles * FL_TILE_KEYS, pairs + 1, 0), sines = matrix(tiles * FL_TILE_KEYS, pairs + 1, 0);
+    float *cos = cosines.data, *sin = sines.data;
+    for (int64_t i = 0; i < tiles * FL_TILE_KEYS * pairs; i++) {
+        cos[i] = turn ? (float)fl_rng_normal(&rng) : 1;
+        sin[i] = turn ? (float)fl_rng_normal(&rng) : 0;
+    }
+    attend_case read = *c;
+    read.k_type = read.v_type = FL_F32;
+    case_pages(&read, c->keys);
+    fl_cpu_kv_rotate(d, &c->seq.kv, first, cos, sin, pairs, interleaved, &read.seq.kv);
+    for (int64_t key = first; key < c->keys; key++)
+        for (int h = 0; h < c->kv_heads; h++) {
+            float got[FL_HEAD_DIM_MAX], expected[FL_HEAD_DIM_MAX];
+            const float *from = fl_row(k, key) + h * dim;
+            memcpy(expected, from, (size_t)dim * sizeof(float));
+            for (int i = 0; i < pairs; i++) {
+                int a = interleaved ? 2 * i : i, b = interleaved ? 2 * i + 1 : i + pairs;
+                int64_t at = ((key - first) / FL_TILE_KEYS * pairs + i) * FL_TILE_KEYS + key % FL_TILE_KEYS;
+                expected[a] = from[a] * cos[at] - from[b] * sin[at];
+                expected[b] = from[b] * cos[at] + from[a] * sin[at];
+            }
+            const char *page = read.page[key / FL_PAGE_TOKENS];
+            int within = (int)(key % FL_PAGE_TOKENS);
+            fl_kv_get_key(&read.seq.kv.shape, page + fl_kv_key_offset(&read.seq.kv.shape, h, within / FL_TILE_KEYS),
+                          within % FL_TILE_KEYS, got);
+            /* The same two products and one sum; compilers of tests may fuse them. */
+            for (int i = 0; i < dim; i++)
+                assert_near(got[i], expected[i], 1e-6 * (fabsf(expected[i]) + 8));
+            assert_memory_equal(page + fl_kv_value_offset(&read.seq.kv.shape, h, within), fl_row(v, key) + h * dim,
+                                (size_t)dim * sizeof(float));
+        }
+    case_free_pages(&read);
+    free(cosines.data);
+    free(sines.data);
 }
 
 /* Every pair of types: right against double of the values it stores; the bits of fp32 pages that hold these values; and

@@ -155,14 +155,14 @@ static fl_tensor *attention_grouped(scene *s)
 
 static fl_tensor *attention_window(scene *s)
 {
-    s->scheme.window = 3;
+    s->scheme.passes.window = 3;
     return attend(s, (fl_attention_shape){2, 1, 8, 0});
 }
 
 static fl_tensor *attention_sinks(scene *s)
 {
-    s->scheme.window = 3;
-    s->scheme.sinks = 2;
+    s->scheme.passes.window = 3;
+    s->scheme.passes.sinks = 2;
     return attend(s, (fl_attention_shape){2, 1, 8, 0});
 }
 
@@ -179,6 +179,22 @@ static fl_tensor *attention_documents(scene *s)
     s->seq[0] = (fl_batch_seq){.first_row = 0, .rows = 4};
     s->seq[1] = (fl_batch_seq){.first_row = 4, .rows = 1};
     s->seq[2] = (fl_batch_seq){.first_row = 5, .rows = 6, .first_position = 7};
+    return attend(s, (fl_attention_shape){2, 1, 8, 0});
+}
+
+/* Factors below 1, above 1, and cut off at 1. */
+static fl_tensor *attention_logn(scene *s)
+{
+    s->scheme.logn = FL_LOGN_EVERYWHERE;
+    s->scheme.logn_window = 6;
+    return attend(s, (fl_attention_shape){2, 1, 8, 0});
+}
+
+static fl_tensor *attention_logn_beyond(scene *s)
+{
+    s->scheme.logn = FL_LOGN_BEYOND;
+    s->scheme.logn_window = 3;
+    s->scheme.interleaved = true;
     return attend(s, (fl_attention_shape){2, 1, 8, 0});
 }
 
@@ -235,6 +251,8 @@ static const operator_case cases[] = {
     {"attention, grouped heads", 3, 0, {{11, 24}, {11, 12}, {11, 12}}, attention_grouped},
     {"attention, window", 3, 0, {{11, 16}, {11, 8}, {11, 8}}, attention_window},
     {"attention, window and sinks", 3, 0, {{11, 16}, {11, 8}, {11, 8}}, attention_sinks},
+    {"attention, log-n everywhere", 3, 0, {{11, 16}, {11, 8}, {11, 8}}, attention_logn},
+    {"attention, log-n beyond", 3, 0, {{11, 16}, {11, 8}, {11, 8}}, attention_logn_beyond},
     {"attention, bidirectional", 3, 0, {{11, 16}, {11, 8}, {11, 8}}, attention_bidirectional},
     {"attention, packed documents", 3, 0, {{11, 16}, {11, 8}, {11, 8}}, attention_documents},
     {"block", 1, 2, {{11, 12}, {1, 12}, {12, 12}}, block_once},
@@ -371,6 +389,14 @@ static void test_gradients(void **state)
     }
 }
 
+static const operator_case *case_of(const char *name)
+{
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        if (!strcmp(cases[i].name, name)) return &cases[i];
+    fail_msg("no case %s", name);
+    return NULL;
+}
+
 /* Recomputing blocks gives the same bits as keeping them. */
 static void test_recompute_bits(void **state)
 {
@@ -378,7 +404,7 @@ static void test_recompute_bits(void **state)
     fl_engine_options options = FL_ENGINE_OPTIONS_INIT;
     fl_engine *engine;
     assert_int_equal(fl_engine_create(&engine, &options), FL_OK);
-    const operator_case *kept = &cases[21], *again = &cases[22];
+    const operator_case *kept = case_of("three blocks"), *again = case_of("three blocks, recomputed");
     scene a, b;
     scene_open(&a, kept, engine);
     scene_open(&b, again, engine);

@@ -20,6 +20,7 @@
 
 _Static_assert(FL_ATTEND_KEYS == FL_TILE_KEYS, "kernels work on the tiles of a page");
 _Static_assert(BLOCK_KEYS % FL_PAGE_TOKENS == 0, "a key block is whole pages");
+_Static_assert(FL_EVICT_TOKENS % BLOCK_KEYS == 0, "evictions move keys by whole blocks");
 
 typedef struct attend_job {
     fl_device *device;
@@ -197,17 +198,6 @@ static stored_tile tile_at(const fl_kv_view *kv, int kv_head, int64_t key)
                          page + fl_kv_value_offset(&kv->shape, kv_head, within)};
 }
 
-/* As fp32: where they lie, or converted at `to`. All rows of the unit share it. */
-static const float *as_f32(fl_dtype type, fl_attend_unpack *const *unpack, const void *stored, const void *next,
-                           int head_dim, float *to)
-{
-    static const fl_attend_format format[FL_DTYPE_COUNT] = {
-        [FL_F16] = FL_ATTEND_F16, [FL_BF16] = FL_ATTEND_BF16, [FL_Q8_0] = FL_ATTEND_Q8_0, [FL_Q4_0] = FL_ATTEND_Q4_0};
-    if (type == FL_F32) return stored;
-    unpack[format[type]](stored, next, head_dim, to);
-    return to;
-}
-
 /* u->block = softmax over keys block*1024 .. of every row. */
 static void unit_attend(const attend_job *job, unit *u, int64_t block)
 {
@@ -222,8 +212,8 @@ static void unit_attend(const attend_job *job, unit *u, int64_t block)
     for (; key < end; key += FL_TILE_KEYS) {
         stored_tile tile = tile_at(kv, u->kv_head, key), next = tile;
         if (key + FL_TILE_KEYS < end) next = tile_at(kv, u->kv_head, key + FL_TILE_KEYS);
-        const float *k = as_f32(kv->shape.k_type, kernels->keys, tile.keys, next.keys, d, u->k);
-        const float *v = as_f32(kv->shape.v_type, kernels->values, tile.values, next.values, d, u->v);
+        const float *k = fl_tile_f32(kv->shape.k_type, kernels->keys, tile.keys, next.keys, d, u->k);
+        const float *v = fl_tile_f32(kv->shape.v_type, kernels->values, tile.values, next.values, d, u->v);
         if (key >= u->all_lo && key + FL_TILE_KEYS <= u->all_hi) {
             kernels->forward(&state, k, v, NULL, NULL);
             continue;

@@ -47,14 +47,16 @@ void fl_cpu_layer_norm(fl_device *d, const fl_tensor *x, const float *w, const f
 void fl_cpu_layer_norm_backward(fl_device *d, const fl_tensor *x, const float *w, const float *stats,
                                 const fl_tensor *dy, fl_tensor *dx, bool accumulate, float *dw, float *db);
 
-/* rotate.c */
+/* rotate.c, kv_rotate.c */
 void fl_cpu_rotate(fl_device *d, const fl_tensor *x, int heads, int head_dim, const float *cos, const float *sin,
                    int pairs, bool interleaved, bool inverse, fl_tensor *y);
+void fl_cpu_kv_rotate(fl_device *d, const fl_kv_view *from, int64_t first, const float *cos, const float *sin,
+                      int pairs, bool interleaved, const fl_kv_view *to);
+void fl_cpu_scale_rows(fl_device *d, const fl_tensor *x, const float *factor, fl_tensor *y);
 
 /* attend.c */
 void fl_cpu_kv_write(fl_device *d, const fl_kv_view *kv, int64_t first_token, const fl_tensor *k, const fl_tensor *v,
                      int64_t first_row, int64_t rows);
-void fl_cpu_kv_read(fl_device *d, const fl_kv_view *kv, int64_t first_token, fl_tensor *k, fl_tensor *v);
 void fl_cpu_attend(fl_device *d, const fl_attend_args *args);
 void fl_cpu_attend_backward(fl_device *d, const fl_attend_backward_args *args);
 
