@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "text/data.h"
+#include "train/windows.h"
 
 void cli_data_options(fl_data_options *out, const cli_data *o, const cli_texts *files)
 {
@@ -29,6 +30,15 @@ void cli_data_note(const fl_data *data)
     if (info.bad)
         cli_warn("data: %lld documents left out by --skip-bad%s%s", (long long)info.bad,
                  *info.first_bad ? ", the first: " : "", info.first_bad);
+}
+
+void cli_sequences_note(const fl_data *data, int64_t length, fl_packing packing)
+{
+    fl_windows w;
+    if (fl_windows_create(&w, data, length, packing) != FL_OK) return; /* training will say why */
+    cli_note("data: %lld sequences of %lld tokens; %lld tokens left over", (long long)w.count, (long long)length,
+             (long long)w.unused);
+    fl_windows_destroy(&w);
 }
 
 static int copy_documents(cli_documents *out, const fl_data *data)

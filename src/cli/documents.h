@@ -36,6 +36,8 @@ typedef struct cli_data {
 void cli_data_options(fl_data_options *out, const cli_data *o, const cli_texts *files);
 /* What was read and what was left out, on stderr. */
 void cli_data_note(const fl_data *data);
+/* How many sequences of `length` tokens it makes, and what they leave over, on stderr. */
+void cli_sequences_note(const fl_data *data, int64_t length, fl_packing packing);
 
 typedef struct cli_documents {
     fl_document *item;

@@ -6,6 +6,7 @@
 
 #include "cli/documents.h"
 #include "cli/interrupt.h"
+#include "train/trainer.h"
 
 typedef struct train_options {
     cli_common common; /* first: see cli/common.h */
@@ -115,6 +116,7 @@ static int train(const train_options *o, const fl_model *model, const fl_data *d
     fl_train_step last = {0};
     fl_status s = fl_trainer_create(&trainer, model, &options);
     if (s != FL_OK) return cli_failed(s);
+    cli_sequences_note(data, trainer->options.length, options.packing);
     cli_interrupt_arm(NULL);
     s = fl_trainer_run(trainer, data, &last);
     cli_interrupt_disarm();

@@ -17,7 +17,16 @@ typedef struct record {
     char magic[16];
     uint64_t key, checksum;
     int64_t tokens, documents, files, others, bytes, empty, bad, id_bytes;
+    uint64_t own_checksum; /* of all members before it */
 } record;
+
+static uint64_t own_checksum(const record *r)
+{
+    fl_checksum c;
+    fl_checksum_start(&c);
+    fl_checksum_add(&c, r, offsetof(record, own_checksum));
+    return fl_checksum_value(&c);
+}
 
 /* ---- the key ---------------------------------------------------------------------------------------------------- */
 
@@ -105,6 +114,7 @@ void fl_data_cache_end(fl_writer *w, const fl_data *d, const int64_t *begin, uin
                 .empty = i->empty,
                 .bad = i->bad,
                 .id_bytes = d->id_bytes};
+    r.own_checksum = own_checksum(&r);
     fl_writer_write(w, "\0\0\0\0\0\0\0", padding(w->written));
     fl_writer_write(w, begin, (size_t)(i->documents + 1) * sizeof *begin);
     fl_writer_write(w, &r, sizeof r);
@@ -121,6 +131,7 @@ static fl_status check_layout(const fl_map *m, const char *path, uint64_t key, r
     if (m->size < sizeof *r) return damaged(path, "is shorter than its own end record");
     memcpy(r, m->data + m->size - sizeof *r, sizeof *r);
     if (memcmp(r->magic, MAGIC, sizeof r->magic)) return damaged(path, "does not end like a file of tokens");
+    if (r->own_checksum != own_checksum(r)) return damaged(path, "has a damaged end record");
     if (r->key != key) return damaged(path, "was made from other files or options");
     size_t begins, whole;
     bool fits = (r->id_bytes == 2 || r->id_bytes == 4) && r->tokens >= 1 && r->documents >= 1 &&
