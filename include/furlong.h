@@ -375,7 +375,8 @@ FL_API fl_status fl_data_get_info(const fl_data *data, fl_data_info *info);
 
 /* ---- training ----------------------------------------------------------------------------------------------- */
 
-/* Full fine-tuning: fp32 master weights, gradients and AdamW moments beside a model, which itself never changes.
+/* Fine-tuning, whole or by adapters: fp32 master weights, gradients and AdamW moments beside a model, which itself never
+ * changes; frozen weights may have any storage type.
  * Same bits for the same data, seed, thread count and CPU level, also after a resume. */
 typedef struct fl_trainer fl_trainer;
 
@@ -412,6 +413,13 @@ typedef struct fl_train_options {
     double lr_end;                          /* share of the peak */
     double beta1, beta2, eps, weight_decay; /* AdamW; decay applies to matrices, not to norms and biases */
     double clip;                            /* largest global gradient norm; 0: off */
+    int64_t lora_rank;                      /* > 0: low-rank adapters (Hu et al. 2021) train, the model is frozen */
+    double lora_alpha;                      /* an adapter adds alpha / rank * B A */
+    const char *lora_targets;               /* modules with adapters, "q_proj,v_proj": a module's whole name or its end
+                                               behind a dot, as PEFT's target_modules; NULL: those of attention */
+    const char *trainable;                  /* "embed,norm": tensors with one of these in their name train whole and all
+                                               others are frozen (LongLoRA's LoRA+ with adapters); NULL: everything, or
+                                               with adapters nothing else */
     bool recompute;                         /* keep block inputs only: less memory, a third more time */
     uint64_t seed;                          /* order of the data */
     fl_packing packing;
@@ -427,8 +435,8 @@ typedef struct fl_train_options {
 
 #define FL_TRAIN_OPTIONS_INIT                                                                                          \
     {                                                                                                                  \
-        sizeof(fl_train_options), 0, 8, 1, 1000, 2e-5, 20, FL_SCHEDULE_CONSTANT, 0.0, 0.9, 0.95, 1e-8, 0.0, 1.0,       \
-            false, 0, FL_PACKING_JOIN, NULL, 0, false, NULL, NULL, NULL, NULL, NULL                                    \
+        sizeof(fl_train_options), 0, 8, 1, 1000, 2e-5, 20, FL_SCHEDULE_CONSTANT, 0.0, 0.9, 0.95, 1e-8, 0.0, 1.0, 0,    \
+            16.0, NULL, NULL, false, 0, FL_PACKING_JOIN, NULL, 0, false, NULL, NULL, NULL, NULL, NULL                  \
     }
 
 FL_API fl_status fl_trainer_create(fl_trainer **out, const fl_model *model, const fl_train_options *options);
@@ -448,8 +456,11 @@ FL_API fl_status fl_trainer_load(fl_trainer *trainer, const char *path);
 /* From any thread or a signal handler: fl_trainer_run saves its state and ends with FL_ERR_CANCELLED. */
 FL_API void fl_trainer_cancel(fl_trainer *trainer);
 
-/* Write the trained model as a Hugging Face folder with its rotary scaling. type: "f32", "f16" or "bf16". */
+/* Write the trained model, adapters merged, as a Hugging Face folder with its rotary scaling. type: "f32", "f16" or "bf16". */
 FL_API fl_status fl_trainer_export(const fl_trainer *trainer, const char *folder, const char *type);
+/* Write the adapters as a PEFT folder (adapter_config.json, adapter_model.safetensors), which fl_model_open takes as lora.
+ * It knows nothing of rotary scaling: whoever opens the base model with it must ask for the same. */
+FL_API fl_status fl_trainer_export_adapter(const fl_trainer *trainer, const char *folder);
 /* The same for a model as it was opened (with its rope options): how a window is extended without training. */
 FL_API fl_status fl_model_export(const fl_model *model, const char *folder, const char *type);
 

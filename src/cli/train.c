@@ -13,11 +13,11 @@ typedef struct train_options {
     cli_texts data;
     cli_data reading;
     int bos, eos, packing;
-    const char *out, *state, *log, *type, *cache;
-    int64_t length, batch, accumulate, steps, warmup, save_every, seed;
-    double lr, lr_end, beta1, beta2, eps, weight_decay, clip;
+    const char *out, *state, *log, *type, *cache, *lora_targets, *trainable;
+    int64_t length, batch, accumulate, steps, warmup, save_every, seed, lora_rank;
+    double lora_alpha, lr, lr_end, beta1, beta2, eps, weight_decay, clip;
     int schedule;
-    bool recompute, resume;
+    bool recompute, resume, merge;
 } train_options;
 
 #define AT(member) offsetof(train_options, member)
@@ -57,6 +57,15 @@ static const cli_flag train_flags[] = {
     {"weight-decay", 0, "F", CLI_REAL, AT(weight_decay), "0", 0, 1e3, NULL, "AdamW, of matrices only"},
     {"clip", 0, "F", CLI_REAL, AT(clip), "1", 0, 1e30, NULL, "largest gradient norm; 0: off"},
     {"seed", 's', "N", CLI_INTEGER, AT(seed), "0", 0, 0x1p62, NULL, "order of the data"},
+    {"lora-rank", 0, "R", CLI_INTEGER, AT(lora_rank), "0", 0, 65536, NULL,
+     "train low-rank adapters of this rank, the model frozen; 0: train the model"},
+    {"lora-alpha", 0, "R", CLI_REAL, AT(lora_alpha), "16", -1e9, 1e9, NULL, "an adapter adds alpha / rank times B A"},
+    {"lora-targets", 0, "NAMES", CLI_TEXT, AT(lora_targets), NULL, 0, 0, NULL,
+     "modules with adapters, as in q_proj,v_proj; without it those of attention"},
+    {"trainable", 0, "NAMES", CLI_TEXT, AT(trainable), NULL, 0, 0, NULL,
+     "train tensors with one of these in their name whole, as in embed,norm, and freeze the others"},
+    {"merge", 0, NULL, CLI_SWITCH, AT(merge), NULL, 0, 0, NULL,
+     "with adapters: write the merged model instead of a PEFT folder"},
     {"recompute", 0, NULL, CLI_SWITCH, AT(recompute), NULL, 0, 0, NULL,
      "keep less for the backward pass: less memory, a third more time"},
     {"state", 0, "FILE", CLI_TEXT, AT(state), NULL, 0, 0, NULL, "save everything needed to resume exactly"},
@@ -102,6 +111,10 @@ static int train(const train_options *o, const fl_model *model, const fl_data *d
     options.eps = o->eps;
     options.weight_decay = o->weight_decay;
     options.clip = o->clip;
+    options.lora_rank = o->lora_rank;
+    options.lora_alpha = o->lora_alpha;
+    options.lora_targets = o->lora_targets;
+    options.trainable = o->trainable;
     options.recompute = o->recompute;
     options.seed = (uint64_t)o->seed;
     options.packing = (fl_packing)o->packing;
@@ -120,7 +133,9 @@ static int train(const train_options *o, const fl_model *model, const fl_data *d
     cli_interrupt_arm(NULL);
     s = fl_trainer_run(trainer, data, &last);
     cli_interrupt_disarm();
-    if (s == FL_OK) s = fl_trainer_export(trainer, o->out, o->type);
+    if (s == FL_OK)
+        s = o->lora_rank && !o->merge ? fl_trainer_export_adapter(trainer, o->out)
+                                      : fl_trainer_export(trainer, o->out, o->type);
     fl_trainer_destroy(trainer);
     return s == FL_OK ? print_result(o, &last) : cli_failed(s);
 }
@@ -143,6 +158,7 @@ static int run(const cli_call *call)
     const train_options *o = call->options;
     if (!o->data.count) return cli_misused(call, "name a text with --data FILE");
     if (!o->out) return cli_misused(call, "name the folder to write with -o FOLDER");
+    if (o->merge && !o->lora_rank) return cli_misused(call, "--merge needs adapters: --lora-rank R");
     if (o->resume && !o->state) return cli_misused(call, "--resume needs --state FILE");
     cli_work w = {0};
     fl_data *data = NULL;

@@ -136,6 +136,7 @@ typedef struct fl_device_table {
     void (*add)(fl_device *d, const fl_tensor *a, const fl_tensor *b, fl_tensor *y); /* y may be a or b */
     void (*copy)(fl_device *d, const fl_tensor *from, fl_tensor *to);
     void (*zero)(fl_device *d, fl_tensor *t);
+    void (*scale)(fl_device *d, float factor, fl_tensor *t);
     void (*column_sum)(fl_device *d, const fl_tensor *x, float *sum); /* sum[cols] += column sums (bias gradients) */
 
     void (*head)(fl_device *d, const fl_head_args *args);

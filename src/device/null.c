@@ -132,6 +132,11 @@ static void null_zero(fl_device *d, fl_tensor *t)
     (void)d, (void)t;
 }
 
+static void null_scale(fl_device *d, float factor, fl_tensor *t)
+{
+    (void)d, (void)factor, (void)t;
+}
+
 static void null_column_sum(fl_device *d, const fl_tensor *x, float *sum)
 {
     (void)d, (void)x, (void)sum;
@@ -179,6 +184,7 @@ static const fl_device_table null_table = {
     .add = null_add,
     .copy = null_copy,
     .zero = null_zero,
+    .scale = null_scale,
     .column_sum = null_column_sum,
     .head = null_head,
     .sum_squares = null_sum_squares,

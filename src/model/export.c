@@ -6,23 +6,43 @@
 #include "file/hf_write.h"
 #include "model/export.h"
 
-/* Copy a trained weight over the part of its tensor that it came from (a slice or a transpose of a fused one). */
-static void scatter(const fl_file_tensor *t, const fl_weight *w, const float *master, float *out)
+int64_t fl_model_weight_first(const fl_model *m, int i)
 {
-    const fl_stored *s = &w->stored;
-    const fl_dtype_info *info = fl_dtype_get(t->type);
-    int64_t first = ((const char *)s->data - (const char *)t->data) / (int64_t)info->block_bytes * info->block;
-    for (int64_t n = 0; n < s->rows; n++)
-        for (int64_t k = 0; k < s->cols; k++)
-            out[first + n * s->row_stride + k * s->col_stride] = master[n * s->cols + k];
+    const fl_dtype_info *info = fl_dtype_get(m->source[i]->type);
+    const char *from = m->weight[i]->stored.data, *all = m->source[i]->data;
+    return (from - all) / (int64_t)info->block_bytes * info->block;
 }
 
-/* *copy is NULL when nothing of the tensor was trained. */
-static fl_status trained_copy(const fl_model *m, const fl_overlay *overlay, const fl_file_tensor *t, float **copy)
+/* Copy a trained weight over the part of its tensor that it came from (a slice or a transpose of a fused one). */
+static void scatter(const fl_stored *s, const float *master, float *out)
+{
+    for (int64_t n = 0; n < s->rows; n++)
+        for (int64_t k = 0; k < s->cols; k++)
+            out[n * s->row_stride + k * s->col_stride] = master[n * s->cols + k];
+}
+
+/* Add scale * B A to such a part. */
+static fl_status merge(fl_device *d, const fl_stored *s, const fl_adapter *a, float *out)
+{
+    float *up = fl_calloc((size_t)(s->rows * a->rank), sizeof *up);
+    if (!up) return FL_ERR_MEMORY;
+    for (int64_t i = 0; i < s->rows * a->rank; i++)
+        up[i] = a->scale * a->up[i];
+    fl_stored by_output = {FL_F32, s->rows, a->rank, a->rank, 1, up};
+    fl_stored by_input = {FL_F32, s->cols, a->rank, 1, s->cols, a->down};
+    bool transposed = s->col_stride != 1;
+    d->table->matmul(d, transposed ? &by_input : &by_output, transposed ? &by_output : &by_input, out,
+                     transposed ? s->col_stride : s->row_stride, true);
+    fl_free(up);
+    return FL_OK;
+}
+
+fl_status fl_model_trained_copy(const fl_model *m, const fl_overlay *overlay, const fl_file_tensor *t, float **copy)
 {
     *copy = NULL;
     for (int i = 0; overlay && i < m->weights; i++) {
-        if (m->source[i] != t || !overlay->master[i]) continue;
+        const fl_adapter *adapter = overlay->adapter && overlay->adapter[i].rank ? &overlay->adapter[i] : NULL;
+        if (m->source[i] != t || (!overlay->master[i] && !adapter)) continue;
         size_t values;
         FL_TRY(fl_file_tensor_values(t, &values));
         if (!*copy) {
@@ -30,7 +50,14 @@ static fl_status trained_copy(const fl_model *m, const fl_overlay *overlay, cons
             if (!*copy) return FL_ERR_MEMORY;
             fl_to_f32(t->type, t->data, *copy, (int64_t)values);
         }
-        scatter(t, m->weight[i], overlay->master[i], *copy);
+        const fl_stored *s = &m->weight[i]->stored;
+        float *part = *copy + fl_model_weight_first(m, i);
+        if (overlay->master[i]) scatter(s, overlay->master[i], part);
+        if (!adapter) continue;
+        fl_engine_lock(m->engine);
+        fl_status status = merge(m->engine->device, s, adapter, part);
+        fl_engine_unlock(m->engine);
+        FL_TRY(status);
     }
     return FL_OK;
 }
@@ -52,7 +79,7 @@ fl_status fl_model_write(const fl_model *m, const fl_overlay *overlay, const cha
         const fl_file_tensor *t = fl_lora_applied(&m->lora, fl_checkpoint_at(m->checkpoint, i));
         if (!bound(m, t)) continue;
         tensor[count] = *t;
-        s = trained_copy(m, overlay, t, &copy[count]);
+        s = fl_model_trained_copy(m, overlay, t, &copy[count]);
         if (copy[count]) {
             tensor[count].type = FL_F32;
             tensor[count].data = copy[count];

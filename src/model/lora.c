@@ -9,8 +9,8 @@
 #include "file/gguf_family.h"
 #include "file/gguf_write.h"
 #include "file/json.h"
-#include "file/permute.h"
 #include "file/safetensors.h"
+#include "model/lora_rows.h"
 
 #define MOST_RANK 65536
 #define MOST_ALPHA 1e9
@@ -33,7 +33,9 @@ typedef struct adapter {
     fl_safetensors *file; /* holds the tensors, or */
     fl_gguf *gguf;
     const fl_gguf_family *family; /* whose names and row orders a GGUF file has */
-    double strength;              /* alpha times the caller's scale */
+    double scale;                 /* the caller's */
+    double strength;              /* alpha times it */
+    bool saves;                   /* holds whole tensors as well (modules_to_save) */
     int64_t rank;                 /* of every pair; 0: each has its own (rank_pattern, GGUF) */
     divisor divisor;
     bool transposed; /* the checkpoint keeps its matrices [in, out] */
@@ -77,6 +79,7 @@ static fl_status check_keys(const fl_json_at *at)
                                         "layers_pattern",
                                         "megatron_core",
                                         "qalora_group_size",
+                                        "modules_to_save",
                                         "unsloth_fixed"};
     const char *key;
     json_t *value;
@@ -120,6 +123,7 @@ static fl_status read_adapter(adapter *a, const fl_json_at *at, const fl_config 
     FL_TRY(fl_json_need(at, "r"));
     FL_TRY(fl_json_int(at, "r", 1, MOST_RANK, &a->rank, NULL));
     if (!nothing(json_object_get(at->object, "rank_pattern"))) a->rank = 0;
+    a->saves = !nothing(json_object_get(at->object, "modules_to_save"));
     FL_TRY(fl_json_real(at, "lora_alpha", &alpha, NULL));
     if (!(fabs(alpha) < MOST_ALPHA)) return fl_json_fail(FL_ERR_FORMAT, at, "lora_alpha", "is absurd");
     a->strength *= alpha;
@@ -212,15 +216,24 @@ static const fl_file_tensor *partner(const adapter *a, const char *name, size_t 
     return t;
 }
 
+static bool is_head(const char *name)
+{
+    return !strcmp(name, "lm_head.weight") || !strcmp(name, "embed_out.weight");
+}
+
+static bool is_table(const char *name)
+{
+    static const char *const looked_up[] = {"embed_tokens.weight", "embed_in.weight", "wte.weight", "wpe.weight"};
+    for (size_t i = 0; i < sizeof looked_up / sizeof *looked_up; i++)
+        if (ends_with(name, looked_up[i])) return true;
+    return false;
+}
+
 /* The checkpoint's weight of that name, if a change of it is seen: not the embedding (whose rows are looked up), nor
  * the unread copy of a tied head. */
 static const fl_file_tensor *matrix_of(const fl_checkpoint *c, const char *name)
 {
-    static const char *const looked_up[] = {"embed_tokens.weight", "embed_in.weight", "wte.weight", "wpe.weight"};
-    bool head = !strcmp(name, "lm_head.weight") || !strcmp(name, "embed_out.weight");
-    if (head && fl_checkpoint_config(c)->tied_head) return NULL;
-    for (size_t i = 0; i < sizeof looked_up / sizeof *looked_up; i++)
-        if (ends_with(name, looked_up[i])) return NULL;
+    if ((is_head(name) && fl_checkpoint_config(c)->tied_head) || is_table(name)) return NULL;
     return fl_checkpoint_find(c, name);
 }
 
@@ -274,64 +287,29 @@ static fl_status copy_of(float **out, const fl_file_tensor *t)
     return FL_OK;
 }
 
-/* ---- orders of rows ---------------------------------------------------------------------------------------------- */
-
-#define PARTS 3 /* q, k, v */
-
-/* Rows of a fused q, k, v matrix: together for each head, or all q, then all k, then all v. */
-static void regroup(float *to, const float *from, int64_t heads, int64_t head_dim, int64_t rank, bool by_head)
+/* Takes `rows`, the values of an adapter's tensor t for that weight; fl_free_aligned(*out). */
+static fl_status reordered(float **out, float *rows, const adapter *a, const fl_config *c, fl_lora_order to,
+                           const fl_file_tensor *t, const char *weight)
 {
-    int64_t size = head_dim * rank;
-    for (int64_t h = 0; h < heads; h++)
-        for (int64_t p = 0; p < PARTS; p++) {
-            int64_t together = h * PARTS + p, apart = p * heads + h;
-            memcpy(to + (by_head ? together : apart) * size, from + (by_head ? apart : together) * size,
-                   (size_t)size * sizeof *to);
-        }
-}
-
-typedef struct order {
-    int64_t heads; /* whole heads of head_dim rows that the matrix must have; 0: rows lie as in the adapter */
-    bool fused;
-} order;
-
-/* How rows of q and k, and of a fused q, k, v matrix, shall lie: as in fl_config. */
-typedef struct rows_as {
-    bool interleaved, by_head;
-} rows_as;
-
-/* What must be done to the rows of an adapter for a weight of that name. */
-static order order_of(const adapter *a, const fl_config *c, rows_as to, const char *name)
-{
-    bool interleaved = a->gguf && a->family->interleaved, by_head = !a->gguf;
-    if (ends_with(name, ".query_key_value.weight")) return (order){to.by_head != by_head ? PARTS * c->heads : 0, true};
-    if (!c->rotary || to.interleaved == interleaved) return (order){0};
-    if (ends_with(name, ".q_proj.weight")) return (order){c->heads, false};
-    return (order){ends_with(name, ".k_proj.weight") ? c->kv_heads : 0, false};
+    fl_lora_order from = {a->gguf && a->family->interleaved, !a->gguf};
+    fl_status s = fl_lora_reorder(&rows, c, weight, t->dim[0], t->rank == 2 ? t->dim[1] : 1, from, to);
+    if (s == FL_OK)
+        *out = rows;
+    else
+        fl_free_aligned(rows);
+    return s == FL_ERR_SHAPE ? fl_fail(s, "%s: %s: rows do not make whole heads", a->path, t->name) : s;
 }
 
 /* factor * B [out, r], its rows in another order. */
-static fl_status scaled_rows(float **out, const adapter *a, const fl_config *c, rows_as to, double factor,
+static fl_status scaled_rows(float **out, const adapter *a, const fl_config *c, fl_lora_order to, double factor,
                              const fl_file_tensor *up, const char *weight)
 {
     float *rows;
     int64_t rank = up->dim[1], size = up->dim[0] * rank;
-    order o = order_of(a, c, to, weight);
-    if (o.heads && o.heads * c->head_dim != up->dim[0])
-        return fl_fail(FL_ERR_SHAPE, "%s: %s: rows do not make whole heads", a->path, up->name);
     FL_TRY(copy_of(&rows, up));
     for (int64_t i = 0; i < size; i++)
         rows[i] = (float)(factor * (double)rows[i]);
-    *out = rows;
-    if (!o.heads) return FL_OK;
-    *out = fl_alloc_aligned((size_t)size * sizeof **out);
-    if (*out && o.fused)
-        regroup(*out, rows, c->heads, c->head_dim, rank, to.by_head);
-    else if (*out)
-        fl_permute_rows(*out, rows, o.heads, c->head_dim, c->rope.dim, (size_t)rank * sizeof *rows,
-                        to.interleaved ? FL_ROWS_INTERLEAVED : FL_ROWS_HALF_SPLIT);
-    fl_free_aligned(rows);
-    return *out ? FL_OK : FL_ERR_MEMORY;
+    return reordered(out, rows, a, c, to, up, weight);
 }
 
 /* ---- sums -------------------------------------------------------------------------------------------------------- */
@@ -339,6 +317,14 @@ static fl_status scaled_rows(float **out, const adapter *a, const fl_config *c, 
 static fl_stored matrix(const float *data, int64_t rows, int64_t cols, int64_t row_stride, int64_t col_stride)
 {
     return (fl_stored){FL_F32, rows, cols, row_stride, col_stride, data};
+}
+
+static void replace(fl_lora *l, const fl_file_tensor *w, float *values)
+{
+    l->tensor[l->count] = *w;
+    l->tensor[l->count].type = FL_F32;
+    l->tensor[l->count].data = values;
+    l->replaced[l->count++] = w;
 }
 
 static fl_status merge_pair(fl_lora *l, fl_device *d, const adapter *a, const fl_config *c, const fl_file_tensor *w,
@@ -350,15 +336,13 @@ static fl_status merge_pair(fl_lora *l, fl_device *d, const adapter *a, const fl
     if (a->divisor != BY_NOTHING) factor /= a->divisor == BY_ROOT ? sqrt((double)rank) : (double)rank;
     fl_status s = copy_of(&merged, w);
     if (s == FL_OK) s = copy_of(&low, down);
-    if (s == FL_OK) s = scaled_rows(&high, a, c, (rows_as){c->rope_interleaved, c->qkv_by_head}, factor, up, w->name);
+    if (s == FL_OK)
+        s = scaled_rows(&high, a, c, (fl_lora_order){c->rope_interleaved, c->qkv_by_head}, factor, up, w->name);
     if (s == FL_OK) {
         fl_stored by_input = matrix(low, in, rank, 1, in), by_output = matrix(high, out, rank, rank, 1);
         d->table->matmul(d, a->transposed ? &by_input : &by_output, a->transposed ? &by_output : &by_input, merged,
                          w->dim[1], true);
-        l->tensor[l->count] = *w;
-        l->tensor[l->count].type = FL_F32;
-        l->tensor[l->count].data = merged;
-        l->replaced[l->count++] = w;
+        replace(l, w, merged);
         merged = NULL;
     }
     fl_free_aligned(merged);
@@ -401,6 +385,62 @@ static fl_status pair_at(pair *out, const adapter *a, const fl_checkpoint *c, in
     return check_shapes(a, w, t, other);
 }
 
+static bool same_values(const fl_file_tensor *a, const fl_file_tensor *b)
+{
+    size_t bytes;
+    return a->type == b->type && a->rank == b->rank && !memcmp(a->dim, b->dim, sizeof a->dim) &&
+           fl_file_tensor_bytes(a, &bytes) == FL_OK && !memcmp(a->data, b->data, bytes);
+}
+
+/* A head that the model shares with its embedding must stay the same as it. */
+static fl_status check_tied(const adapter *a, const fl_checkpoint *c, const fl_file_tensor *head)
+{
+    for (int64_t i = 0; i < tensors_of(a); i++) {
+        const fl_file_tensor *t = fl_safetensors_at(a->file, i);
+        if (t != head && is_table(t->name) && same_values(t, head)) return FL_OK;
+    }
+    return fl_fail(FL_ERR_UNSUPPORTED,
+                   "%s: %s is not the embedding, which the head of %s is: merge the adapter with PEFT", a->path,
+                   head->name, fl_checkpoint_path(c));
+}
+
+/* A whole tensor in place of the checkpoint's (modules_to_save); with a scale, that share of the way from it. */
+static fl_status merge_whole(fl_lora *l, const adapter *a, const fl_checkpoint *c, const fl_file_tensor *t)
+{
+    const fl_config *config = fl_checkpoint_config(c);
+    const char *name = t->name + strlen(a->form->prefix);
+    if (config->tied_head && is_head(name)) return check_tied(a, c, t);
+    const fl_file_tensor *w = fl_checkpoint_find(c, name);
+    if (!w || w->rank != t->rank || memcmp(w->dim, t->dim, sizeof w->dim))
+        return fl_fail(w ? FL_ERR_SHAPE : FL_ERR_FORMAT,
+                       "%s: tensor %s replaces no tensor of %s of its shape: the "
+                       "adapter belongs to another model",
+                       a->path, t->name, fl_checkpoint_path(c));
+    if (!fl_dtype_get(t->type)->real || !fl_dtype_get(w->type)->real)
+        return fl_fail(FL_ERR_UNSUPPORTED, "%s: %s has type %s, which holds no real numbers", a->path, t->name,
+                       fl_dtype_get(t->type)->name);
+    float *values, *old = NULL;
+    size_t count;
+    FL_TRY(fl_file_tensor_values(t, &count));
+    FL_TRY(copy_of(&values, t));
+    FL_TRY(
+        reordered(&values, values, a, config, (fl_lora_order){config->rope_interleaved, config->qkv_by_head}, t, name));
+    fl_status s = a->scale != 1 ? copy_of(&old, w) : FL_OK;
+    for (size_t i = 0; old && i < count; i++)
+        values[i] = (float)((double)old[i] + a->scale * ((double)values[i] - (double)old[i]));
+    fl_free_aligned(old);
+    if (s == FL_OK)
+        replace(l, w, values);
+    else
+        fl_free_aligned(values);
+    return s;
+}
+
+static bool is_whole(const adapter *a, const fl_file_tensor *t)
+{
+    return a->saves && !strncmp(t->name, a->form->prefix, strlen(a->form->prefix)) && !strstr(t->name, ".lora_");
+}
+
 static fl_status merge_all(fl_lora *l, fl_device *d, const adapter *a, const fl_checkpoint *c)
 {
     int64_t count = tensors_of(a);
@@ -408,6 +448,11 @@ static fl_status merge_all(fl_lora *l, fl_device *d, const adapter *a, const fl_
     l->replaced = fl_calloc((size_t)count + 1, sizeof *l->replaced);
     if (!l->tensor || !l->replaced) return FL_ERR_MEMORY;
     for (int64_t i = 0; i < count; i++) {
+        const fl_file_tensor *t = a->gguf ? fl_gguf_tensor_at(a->gguf, i) : fl_safetensors_at(a->file, i);
+        if (is_whole(a, t)) {
+            FL_TRY(merge_whole(l, a, c, t));
+            continue;
+        }
         pair p;
         FL_TRY(pair_at(&p, a, c, i));
         if (p.weight) FL_TRY(merge_pair(l, d, a, fl_checkpoint_config(c), p.weight, p.down, p.up));
@@ -446,7 +491,7 @@ static void close_adapter(adapter *a)
 
 fl_status fl_lora_merge(fl_lora *out, fl_device *d, const fl_checkpoint *c, const char *path, double scale)
 {
-    adapter a = {.strength = scale};
+    adapter a = {.scale = scale, .strength = scale};
     if (!isfinite(scale)) return fl_fail(FL_ERR_ARGUMENT, "%s: lora_scale = %g: give a number", path, scale);
     fl_status s = open_adapter(&a, fl_checkpoint_config(c), path);
     if (s == FL_OK) s = merge_all(out, d, &a, c);
@@ -508,7 +553,8 @@ static fl_status collect(written *w, const adapter *a, const fl_checkpoint *c)
         FL_TRY(copy_of(&values, p.down));
         put_tensor(w, p.down, values, name, gguf_form.down);
         double factor = a->divisor == BY_ROOT ? sqrt((double)p.up->dim[1]) : 1; /* readers divide by r */
-        FL_TRY(scaled_rows(&values, a, config, (rows_as){a->family->interleaved, false}, factor, p.up, p.weight->name));
+        FL_TRY(scaled_rows(&values, a, config, (fl_lora_order){a->family->interleaved, false}, factor, p.up,
+                           p.weight->name));
         put_tensor(w, p.up, values, name, gguf_form.up);
     }
     return w->count ? FL_OK : fl_fail(FL_ERR_FORMAT, "%s: holds no adapter", a->path);
@@ -542,13 +588,18 @@ fl_status fl_convert_lora(const char *model, const char *lora, const char *path)
     fl_checkpoint *c;
     FL_TRY(fl_checkpoint_open(&c, model));
     const fl_config *config = fl_checkpoint_config(c);
-    adapter a = {.strength = 1};
+    adapter a = {.scale = 1, .strength = 1};
     fl_status s = open_adapter(&a, config, lora);
     a.family = fl_gguf_family_of_config(config);
     if (s == FL_OK && !a.family)
         s = fl_fail(FL_ERR_UNSUPPORTED, "%s: family %s has no name in GGUF", model, config->family);
     if (s == FL_OK && a.strength == 0)
         s = fl_fail(FL_ERR_UNSUPPORTED, "%s: lora_alpha = 0: means another thing in GGUF", lora);
+    if (s == FL_OK && a.saves)
+        s = fl_fail(FL_ERR_UNSUPPORTED,
+                    "%s: modules_to_save: whole tensors have no place in a GGUF adapter: merge it "
+                    "(convert -m MODEL --lora FOLDER)",
+                    lora);
     if (s == FL_OK) s = write_gguf(&a, c, path);
     close_adapter(&a);
     fl_checkpoint_close(c);

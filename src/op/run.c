@@ -174,6 +174,13 @@ const float *fl_run_vector(const fl_run *r, const fl_weight *w)
     return master ? master : w->values;
 }
 
+const fl_adapter *fl_run_adapter(const fl_run *r, const fl_weight *w)
+{
+    if (!r->overlay || !r->overlay->adapter || w->index >= r->overlay->count) return NULL;
+    const fl_adapter *a = &r->overlay->adapter[w->index];
+    return a->rank ? a : NULL;
+}
+
 float *fl_run_weight_grad(const fl_run *r, const fl_weight *w)
 {
     return w && master_of(r, w) ? r->overlay->grad[w->index] : NULL;

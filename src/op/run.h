@@ -21,11 +21,20 @@ typedef struct fl_weight {
     const float *values; /* vectors: [stored.cols] */
 } fl_weight;
 
-/* What training adds to a model without touching it: fp32 master copies and their gradients, by weight index.
- * A NULL master means frozen. Both arrays point into two contiguous blocks in index order. */
+/* A low-rank update of a matrix W [out, in] (Hu et al. 2021, LoRA): its product becomes W x + scale * B (A x). */
+typedef struct fl_adapter {
+    int64_t rank;     /* 0: none */
+    float scale;      /* alpha / rank */
+    float *down, *up; /* A [rank, in], B [out, rank] */
+    float *down_grad, *up_grad;
+} fl_adapter;
+
+/* What training adds to a model without touching it, by weight index: fp32 master copies and their gradients, and
+ * adapters. A NULL master means frozen. Everything points into two contiguous blocks, values and gradients. */
 typedef struct fl_overlay {
     int count;
     float **master, **grad;
+    const fl_adapter *adapter; /* [count]; NULL: none at all. Matrices of fl_linear only */
 } fl_overlay;
 
 /* One sequence of a batch. Rows are tokens read now; earlier ones are in the memory. */
@@ -115,5 +124,7 @@ fl_stored fl_run_unblocked(fl_run *r, fl_stored w);
 const float *fl_run_vector(const fl_run *r, const fl_weight *w);
 /* Where this weight's gradient is accumulated; NULL: frozen. */
 float *fl_run_weight_grad(const fl_run *r, const fl_weight *w);
+/* The weight's adapter; NULL: none. */
+const fl_adapter *fl_run_adapter(const fl_run *r, const fl_weight *w);
 
 #endif

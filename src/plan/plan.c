@@ -33,7 +33,7 @@ static fl_status count_training(const fl_model *m, int64_t rows, int64_t *bytes)
     if (!pointer) return FL_ERR_MEMORY;
     for (int i = 0; i < m->weights; i++)
         pointer[i] = &nowhere;
-    fl_overlay overlay = {m->weights, pointer, pointer};
+    fl_overlay overlay = {.count = m->weights, .master = pointer, .grad = pointer};
     fl_status s = count_pass(m, rows, true, &overlay, bytes);
     fl_free(pointer);
     /* Masters, gradients and two moments. */

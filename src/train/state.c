@@ -8,8 +8,8 @@
 #include "file/safetensors.h"
 #include "train/trainer.h"
 
-#define SETTINGS 25
-#define TEXT 64
+#define SETTINGS 40
+#define TEXT 256
 
 typedef struct settings {
     int count;
@@ -29,7 +29,15 @@ static void add_real(settings *s, const char *key, double value)
     snprintf(s->value[s->count++], TEXT, "%.17g", value);
 }
 
-static void describe(settings *s, const fl_trainer *t)
+static fl_status add_text(settings *s, const char *key, const char *value)
+{
+    if (strlen(value) >= TEXT) return fl_fail(FL_ERR_UNSUPPORTED, "%s: longer than %d bytes", key, TEXT - 1);
+    s->key[s->count] = key;
+    memcpy(s->value[s->count++], value, strlen(value) + 1);
+    return FL_OK;
+}
+
+static fl_status describe(settings *s, const fl_trainer *t)
 {
     const fl_train_options *o = &t->options;
     const fl_config *c = &t->model->config;
@@ -60,6 +68,14 @@ static void describe(settings *s, const fl_trainer *t)
     add_integer(s, "packing", o->packing);
     s->key[s->count] = "seed";
     snprintf(s->value[s->count++], TEXT, "%" PRIu64, o->seed);
+    /* Further ways to train are named only where they are used. */
+    if (o->lora_rank) {
+        add_integer(s, "lora_rank", o->lora_rank);
+        add_real(s, "lora_alpha", o->lora_alpha);
+        FL_TRY(add_text(s, "lora_targets", o->lora_targets ? o->lora_targets : fl_lora_default_targets(t->model)));
+    }
+    if (o->trainable) FL_TRY(add_text(s, "trainable", o->trainable));
+    return FL_OK;
 }
 
 static const char *const names[] = {"master", "moment1", "moment2"};
@@ -74,7 +90,7 @@ static void arrays(const fl_trainer *t, float *out[3])
 fl_status fl_trainer_save(const fl_trainer *t, const char *path)
 {
     settings s;
-    describe(&s, t);
+    FL_TRY(describe(&s, t));
     fl_metadata metadata[SETTINGS + 3];
     char step[TEXT], data[TEXT];
     snprintf(step, sizeof step, "%" PRId64, t->step);
@@ -99,7 +115,7 @@ static fl_status compare(const fl_safetensors *file, const fl_trainer *t, const 
         return fl_fail(FL_ERR_FORMAT, "%s: metadata format = %s: not a training state of furlong", path,
                        format ? format : "(none)");
     settings s;
-    describe(&s, t);
+    FL_TRY(describe(&s, t));
     for (int i = 0; i < s.count; i++) {
         const char *value = fl_safetensors_metadata(file, s.key[i]);
         if (!value || strcmp(value, s.value[i]))

@@ -10,6 +10,7 @@
 #include "base/progress.h"
 #include "base/size.h"
 #include "model/export.h"
+#include "model/lora_write.h"
 #include "train/order.h"
 #include "train/schedule.h"
 #include "train/windows.h"
@@ -53,6 +54,22 @@ static fl_status copy_string(char **out, const char *s)
     return s && !*out ? FL_ERR_MEMORY : FL_OK;
 }
 
+static fl_status allocate_part(fl_trainer *t)
+{
+    int64_t sequences = t->options.batch / t->options.accumulate, length = t->options.length;
+    size_t rows;
+    if (!fl_size_product((int64_t[]){sequences, length}, 2, &rows))
+        return fl_fail(FL_ERR_MEMORY, "--batch %lld of --length %lld: too many tokens", (long long)t->options.batch,
+                       (long long)length);
+    t->part.seq = fl_calloc(rows, sizeof *t->part.seq); /* a document has at least a token */
+    t->part.input = fl_calloc(rows, sizeof *t->part.input);
+    t->part.target = fl_calloc(rows, sizeof *t->part.target);
+    t->part.nll = fl_calloc(rows, sizeof *t->part.nll);
+    t->part.weight = fl_calloc(rows, sizeof *t->part.weight);
+    bool all = t->part.seq && t->part.input && t->part.target && t->part.nll && t->part.weight;
+    return all ? FL_OK : FL_ERR_MEMORY;
+}
+
 fl_status fl_trainer_create(fl_trainer **out, const fl_model *model, const fl_train_options *options)
 {
     if (!out || !model || !options || options->size != sizeof *options)
@@ -66,10 +83,15 @@ fl_status fl_trainer_create(fl_trainer **out, const fl_model *model, const fl_tr
     if (t->options.length == 0) t->options.length = model->config.window;
     fl_status s = copy_string(&t->state_path, options->state);
     if (s == FL_OK) s = copy_string(&t->log_path, options->log);
+    if (s == FL_OK) s = copy_string(&t->lora_targets, options->lora_targets);
+    if (s == FL_OK) s = copy_string(&t->trainable, options->trainable);
     t->options.state = t->state_path;
     t->options.log = t->log_path;
-    if (s == FL_OK) s = fl_parameters_create(&t->parameters, model);
+    t->options.lora_targets = t->lora_targets;
+    t->options.trainable = t->trainable;
+    if (s == FL_OK) s = fl_parameters_create(&t->parameters, model, &t->options);
     if (s == FL_OK) s = fl_run_create(&t->run, model->engine, 0, false);
+    if (s == FL_OK) s = allocate_part(t);
     if (s != FL_OK) {
         fl_trainer_destroy(t);
         return s;
@@ -87,6 +109,13 @@ void fl_trainer_destroy(fl_trainer *t)
     if (t->run) fl_run_destroy(t->run);
     fl_free(t->state_path);
     fl_free(t->log_path);
+    fl_free(t->lora_targets);
+    fl_free(t->trainable);
+    fl_free(t->part.seq);
+    fl_free(t->part.input);
+    fl_free(t->part.target);
+    fl_free(t->part.nll);
+    fl_free(t->part.weight);
     fl_free(t);
 }
 
@@ -104,15 +133,8 @@ static int64_t count_fresh(const bool *fresh, int64_t first, int64_t end)
     return n;
 }
 
-typedef struct pass_arrays {
-    fl_batch_seq *seq;
-    int32_t *input, *target;
-    float *nll, *weight;
-    int64_t sequences, rows;
-} pass_arrays;
-
 /* Append a window of length + 1 ids: one sequence for each document in it, no target across their boundaries. */
-static void add_window(pass_arrays *a, int64_t length, const int32_t *ids, const bool *fresh, float weight)
+static void add_window(fl_train_part *a, int64_t length, const int32_t *ids, const bool *fresh, float weight)
 {
     for (int64_t i = 0; i < length; i++) {
         if (i == 0 || (fresh && fresh[i])) a->seq[a->sequences++] = (fl_batch_seq){.first_row = a->rows};
@@ -128,30 +150,18 @@ static void add_window(pass_arrays *a, int64_t length, const int32_t *ids, const
  * gains this pass's sum of negative log-likelihoods. */
 static fl_status pass(fl_trainer *t, const int32_t *ids, const bool *fresh, int64_t windows, int64_t all, double *loss)
 {
-    int64_t length = t->options.length, rows = windows * length;
-    int64_t sequences = windows + count_fresh(fresh, 0, windows * (length + 1));
-    pass_arrays a = {.seq = fl_calloc((size_t)sequences, sizeof *a.seq),
-                     .input = fl_calloc((size_t)rows, sizeof *a.input),
-                     .target = fl_calloc((size_t)rows, sizeof *a.target),
-                     .nll = fl_calloc((size_t)rows, sizeof *a.nll),
-                     .weight = fl_calloc((size_t)rows, sizeof *a.weight)};
-    fl_status s = a.seq && a.input && a.target && a.nll && a.weight ? FL_OK : FL_ERR_MEMORY;
-    for (int64_t i = 0; s == FL_OK && i < windows; i++)
-        add_window(&a, length, ids + i * (length + 1), fresh ? fresh + i * (length + 1) : NULL,
+    int64_t length = t->options.length;
+    fl_train_part *p = &t->part;
+    p->sequences = p->rows = 0;
+    for (int64_t i = 0; i < windows; i++)
+        add_window(p, length, ids + i * (length + 1), fresh ? fresh + i * (length + 1) : NULL,
                    (float)(1.0 / (double)all));
-    if (s == FL_OK) {
-        fl_batch batch = {.sequences = (int)a.sequences, .seq = a.seq, .rows = rows, .tokens = a.input};
-        fl_head_spec spec = {.n = rows, .target = a.target, .nll = a.nll, .loss_weight = a.weight};
-        s = fl_model_pass(t->model, t->run, &batch, &t->parameters.overlay, true, &spec);
-    }
-    for (int64_t i = 0; s == FL_OK && i < rows; i++)
-        *loss += a.nll[i];
-    fl_free(a.seq);
-    fl_free(a.input);
-    fl_free(a.target);
-    fl_free(a.nll);
-    fl_free(a.weight);
-    return s;
+    fl_batch batch = {.sequences = (int)p->sequences, .seq = p->seq, .rows = p->rows, .tokens = p->input};
+    fl_head_spec spec = {.n = p->rows, .target = p->target, .nll = p->nll, .loss_weight = p->weight};
+    FL_TRY(fl_model_pass(t->model, t->run, &batch, &t->parameters.overlay, true, &spec));
+    for (int64_t i = 0; i < p->rows; i++)
+        *loss += p->nll[i];
+    return FL_OK;
 }
 
 static void zero_gradients(fl_trainer *t)
@@ -167,12 +177,12 @@ static void update(fl_trainer *t, double lr, double grad_scale)
     fl_parameters *p = &t->parameters;
     fl_device *d = t->run->device;
     double steps = (double)(t->step + 1);
-    for (int i = 0; i < p->overlay.count;) {
+    for (int i = 0; i < p->arrays;) {
         int end = i + 1;
-        while (end < p->overlay.count && p->decays[end] == p->decays[i])
+        while (end < p->arrays && p->array[end].decays == p->array[i].decays)
             end++;
-        int64_t from = p->offset[i];
-        fl_adamw_args args = {.n = p->offset[end] - from,
+        int64_t from = p->array[i].offset;
+        fl_adamw_args args = {.n = (end < p->arrays ? p->array[end].offset : p->count) - from,
                               .weight = p->master + from,
                               .moment1 = p->moment1 + from,
                               .moment2 = p->moment2 + from,
@@ -181,7 +191,7 @@ static void update(fl_trainer *t, double lr, double grad_scale)
                               .beta1 = (float)o->beta1,
                               .beta2 = (float)o->beta2,
                               .eps = (float)o->eps,
-                              .weight_decay = p->decays[i] ? (float)o->weight_decay : 0,
+                              .weight_decay = p->array[i].decays ? (float)o->weight_decay : 0,
                               .grad_scale = (float)grad_scale,
                               .bias1 = 1 - pow(o->beta1, steps),
                               .bias2 = 1 - pow(o->beta2, steps)};
@@ -241,6 +251,19 @@ fl_status fl_trainer_export(const fl_trainer *t, const char *folder, const char 
     fl_dtype dtype = FL_F32;
     FL_TRY(fl_export_type(&dtype, type));
     return fl_model_write(t->model, &t->parameters.overlay, folder, dtype);
+}
+
+fl_status fl_trainer_export_adapter(const fl_trainer *t, const char *folder)
+{
+    const fl_train_options *o = &t->options;
+    if (!o->lora_rank) return fl_fail(FL_ERR_STATE, "nothing was trained as an adapter: --lora-rank R makes one");
+    if (t->model->lora.count)
+        return fl_fail(FL_ERR_UNSUPPORTED,
+                       "an adapter trained over --lora belongs to no model on disk: write the merged "
+                       "model (--merge)");
+    return fl_lora_write(t->model, &t->parameters.overlay, folder,
+                         o->lora_targets ? o->lora_targets : fl_lora_default_targets(t->model), o->lora_rank,
+                         o->lora_alpha);
 }
 
 /* ---- the loop -------------------------------------------------------------------------------------------------- */

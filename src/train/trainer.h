@@ -5,12 +5,21 @@
 
 #include "train/parameters.h"
 
+/* Inputs and targets of one pass: batch / accumulate windows, filled anew for each. */
+typedef struct fl_train_part {
+    fl_batch_seq *seq;
+    int32_t *input, *target;
+    float *nll, *weight;
+    int64_t sequences, rows;
+} fl_train_part;
+
 struct fl_trainer {
     const fl_model *model;
     fl_train_options options; /* strings copied */
-    char *state_path, *log_path;
+    char *state_path, *log_path, *lora_targets, *trainable;
     fl_parameters parameters;
     fl_run *run;
+    fl_train_part part;
     atomic_bool cancel;
     int64_t step; /* taken so far */
     double last_loss;

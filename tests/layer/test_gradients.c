@@ -71,6 +71,20 @@ static fl_tensor *linear_quantised(scene *s)
     return fl_linear(s->run, &s->input[0], &w, NULL);
 }
 
+/* A low-rank adapter over such a weight: its two matrices and the input have gradients. */
+static fl_tensor *linear_adapted(scene *s)
+{
+    static unsigned char blocks[5 * 2 * 34];
+    fl_from_f32(FL_Q8_0, s->coefficient + 1024, blocks, 5 * 64);
+    static fl_weight w;
+    w = (fl_weight){"w", 2, {FL_Q8_0, 5, 64, 64, 1, blocks}, NULL, NULL};
+    static fl_adapter adapter[3];
+    adapter[2] = (fl_adapter){3, 0.5f, s->master[0], s->master[1], s->weight_grad[0], s->weight_grad[1]};
+    s->overlay.adapter = adapter;
+    s->overlay.count = 3;
+    return fl_linear(s->run, &s->input[0], &w, NULL);
+}
+
 static fl_tensor *rms_norm(scene *s)
 {
     return fl_rms_norm(s->run, &s->input[0], &s->weight[0], 1e-5);
@@ -259,6 +273,7 @@ static const operator_case cases[] = {
     {"three blocks", 1, 2, {{11, 12}, {1, 12}, {12, 12}}, blocks},
     {"three blocks, recomputed", 1, 2, {{11, 12}, {1, 12}, {12, 12}}, blocks_recomputed},
     {"head", 1, 1, {{11, 12}, {10, 12}}, head},
+    {"linear, adapter over quantised weights", 1, 2, {{11, 64}, {3, 64}, {5, 3}}, linear_adapted},
 };
 /* clang-format on */
 
@@ -291,7 +306,7 @@ static void scene_open(scene *s, const operator_case *c, fl_engine *engine)
         s->weight_grad[i] = s->grad[c->inputs + i];
         s->weight[i] = (fl_weight){"w", i, {FL_F32, rows, cols, cols, 1, s->master[i]}, NULL, s->master[i]};
     }
-    s->overlay = (fl_overlay){c->weights, s->master, s->weight_grad};
+    s->overlay = (fl_overlay){.count = c->weights, .master = s->master, .grad = s->weight_grad};
     fl_rope_spec_init(&s->rope, 10000, 4, 64);
 }
 

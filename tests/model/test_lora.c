@@ -235,7 +235,6 @@ static void test_configs(void **state)
         {PLAIN ",\"bias\":\"all\"}", FL_ERR_UNSUPPORTED, "bias = 'all'"},
         {PLAIN ",\"bias\":\"lora_only\"}", FL_ERR_UNSUPPORTED, "bias = 'lora_only'"},
         {PLAIN ",\"lora_bias\":true}", FL_ERR_UNSUPPORTED, "lora_bias = true"},
-        {PLAIN ",\"modules_to_save\":[\"lm_head\"]}", FL_ERR_UNSUPPORTED, "modules_to_save"},
         {PLAIN ",\"alpha_pattern\":{\"q_proj\":8}}", FL_ERR_UNSUPPORTED, "alpha_pattern"},
         {PLAIN ",\"fan_in_fan_out\":true}", FL_ERR_UNSUPPORTED, "fan_in_fan_out = true"},
         {PLAIN ",\"use_rslora\":1}", FL_ERR_FORMAT, "use_rslora = 1"},

@@ -266,7 +266,7 @@ static void test_export(void **state)
     fl_model *again;
     must(fl_model_open(&again, s.engine, folder, &options));
     fl_parameters p;
-    must(fl_parameters_create(&p, again));
+    must(fl_parameters_create(&p, again, &o));
     assert_int_equal(p.count, s.trainer->parameters.count);
     assert_memory_equal(p.master, s.trainer->parameters.master, (size_t)p.count * sizeof(float));
     fl_parameters_destroy(&p);

@@ -69,7 +69,7 @@ def single_model(config, state):
 
 def train(model, batches):
     """([(lr, loss, norm) of each step], {name: first gradient}, {name: norm after the last step})."""
-    named = dict(model.named_parameters())
+    named = {name: p for name, p in model.named_parameters() if p.requires_grad}
     groups = [{"params": [p for p in named.values() if p.dim() == 2], "weight_decay": DECAY},
               {"params": [p for p in named.values() if p.dim() != 2], "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=PEAK, betas=(0.9, 0.95), eps=1e-8, foreach=False, fused=False)

@@ -71,6 +71,7 @@ void fl_cpu_gelu_backward(fl_device *d, const fl_tensor *x, bool tanh_form, cons
 void fl_cpu_add(fl_device *d, const fl_tensor *a, const fl_tensor *b, fl_tensor *y);
 void fl_cpu_copy(fl_device *d, const fl_tensor *from, fl_tensor *to);
 void fl_cpu_zero(fl_device *d, fl_tensor *t);
+void fl_cpu_scale(fl_device *d, float factor, fl_tensor *t);
 void fl_cpu_column_sum(fl_device *d, const fl_tensor *x, float *sum);
 
 /* head.c */

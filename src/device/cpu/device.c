@@ -29,6 +29,7 @@ static const fl_device_table cpu_table = {
     .add = fl_cpu_add,
     .copy = fl_cpu_copy,
     .zero = fl_cpu_zero,
+    .scale = fl_cpu_scale,
     .column_sum = fl_cpu_column_sum,
     .head = fl_cpu_head,
     .sum_squares = fl_cpu_sum_squares,

@@ -1,4 +1,4 @@
-/* Sums, copies and zeros of whole tensors. */
+/* Sums, copies, multiples and zeros of whole tensors. */
 #include "base/size.h"
 #include "device/cpu/columns.h"
 #include "device/cpu/cpu.h"
@@ -12,6 +12,7 @@ typedef struct elementwise_job {
     const fl_row_kernels *kernels;
     const fl_tensor *a, *b;
     fl_tensor *y;
+    float factor;
 } elementwise_job;
 
 static void add_rows(void *context, int64_t first, int64_t end)
@@ -51,6 +52,22 @@ void fl_cpu_zero(fl_device *d, fl_tensor *t)
 {
     elementwise_job job = {.y = t};
     fl_cpu_ranges(d, t->rows, t->cols, zero_rows, &job);
+}
+
+static void scale_rows(void *context, int64_t first, int64_t end)
+{
+    const elementwise_job *j = context;
+    for (int64_t r = first; r < end; r++) {
+        float *row = fl_row(j->y, r);
+        for (int64_t i = 0; i < j->y->cols; i++)
+            row[i] *= j->factor;
+    }
+}
+
+void fl_cpu_scale(fl_device *d, float factor, fl_tensor *t)
+{
+    elementwise_job job = {.y = t, .factor = factor};
+    fl_cpu_ranges(d, t->rows, t->cols, scale_rows, &job);
 }
 
 typedef struct sum_job {
