@@ -532,51 +532,91 @@ typedef enum fl_plan_basis {
 } fl_plan_basis;
 
 typedef struct fl_plan_method {
-    const char *name;     /* as --rope-scaling spells it; "base" is a changed --rope-freq-base */
+    const char *name; /* as --rope-scaling spells it; "base" is a changed --rope-freq-base */
     fl_plan_basis basis;
-    bool tuned;           /* the prediction holds after a fine-tune on tune_length tokens */
-    double window;        /* predicted, tokens */
-    double scale, base;   /* the flags that make it: --rope-scale, --rope-freq-base; 0: not needed */
-    const char *note;     /* one sentence */
+    bool tuned;         /* the prediction holds after a fine-tune on tune_length tokens */
+    bool degenerate;    /* rests on the law, with heads of too few pairs for it */
+    double window;      /* predicted, tokens */
+    double scale, base; /* the flags that make it: --rope-scale, --rope-freq-base; 0: not needed */
+    double change;      /* mean |ln| of what it multiplies the angles by, over all pairs: how far it is from the model */
+    const char *note;   /* one sentence */
+    /* With a model: bytes resident while reading the target. With rates too: seconds to read the target, and for one
+     * more token behind it. Else 0. */
+    int64_t memory_bytes;
+    double read_seconds, token_seconds;
 } fl_plan_method;
 
-#define FL_PLAN_METHODS 7
+#define FL_PLAN_METHODS 32
+#define FL_PLAN_CACHES 5
 
 typedef struct fl_plan {
-    size_t size;                     /* sizeof(fl_plan), set by the caller */
+    size_t size; /* sizeof(fl_plan), set by the caller */
+    int64_t target, trained_window, tune_length;
     /* Rotary geometry. */
     int rotary_dim, critical_dimension; /* components whose whole period was seen in training */
-    double critical_pairs;           /* before rounding up, in pairs */
+    double critical_pairs;              /* before rounding up, in pairs */
     double beta0, beta1, beta2, beta3;
-    double base_for_target;          /* smallest base whose bound is the target; 0: above 1e9 */
-    double lowest_base;              /* lower bound on the base for the target (Men et al. 2024); 0: above 1e9 */
-    int64_t first_negative;          /* first distance the present base tells nothing about, tokens */
-    double interpolation_bound;      /* largest error of an interpolated score, in units of the largest |q k| pair */
-    bool degenerate;                 /* so few pairs that rounding the critical dimension decides the law */
+    double base_for_target;     /* smallest base whose bound is the target; 0: above 1e9 */
+    double lowest_base;         /* lower bound on the base for the target (Men et al. 2024); 0: above 1e9 */
+    int64_t first_negative;     /* first distance the present base tells nothing about, tokens */
+    double interpolation_bound; /* largest error of an interpolated score, in units of the largest |q k| pair */
+    bool degenerate;            /* so few pairs that rounding the critical dimension decides the law */
     fl_plan_method method[FL_PLAN_METHODS];
     int methods;
-    /* Bytes at the target length; 0 without a model. */
-    int64_t weight_bytes, kv_bytes, read_bytes, train_bytes;
-    int64_t target, trained_window;
+    int smallest; /* the method that reaches the target with the least change of the angles; -1: none does */
+    /* Bytes; 0 without a model. Reading is with the model's own positions: methods that rotate keys at use take more. */
+    int64_t weight_bytes;  /* as the engine holds them */
+    int64_t file_bytes;    /* of the mapped file, read once to make these; resident until the system wants the room */
+    int64_t kv_bytes;      /* of the target, in the types asked for */
+    int64_t scratch_bytes; /* activations while reading */
+    int64_t read_bytes;    /* the four together: peak resident memory, but for the program itself */
+    int64_t train_bytes, train_recompute_bytes; /* peak of a step on `batch` sequences of tune_length */
+    struct {
+        const char *type;
+        int64_t bytes; /* of the target's keys and values, both of this type; 0: the type does not fit the heads */
+    } cache[FL_PLAN_CACHES];
+    double train_seconds, train_recompute_seconds; /* of such a step; 0 without rates */
 } fl_plan;
 
+/* What this machine does per second on a model's own shapes, by a measurement of about a second. */
+typedef struct fl_rates {
+    size_t size; /* sizeof(fl_rates), set by the caller */
+    int threads;
+    double packed_flops;          /* products of many rows with the weights as loaded */
+    double plain_flops;           /* products of training */
+    double weight_bytes;          /* weights read for one row */
+    double attend_flops;          /* attention of many rows */
+    double attend_backward_flops; /* its backward pass */
+    double cache_bytes;           /* keys and values read for one row */
+    double row_bytes;             /* what passes row by row */
+    double call_seconds;          /* not a rate: what any operator costs at least */
+} fl_rates;
+
+FL_API fl_status fl_rates_measure(fl_rates *out, const fl_model *model);
+/* A JSON file that names what it was measured with; a file made with other threads, kernels or shapes is refused. */
+FL_API fl_status fl_rates_save(const fl_rates *rates, const fl_model *model, const char *path);
+FL_API fl_status fl_rates_load(fl_rates *out, const fl_model *model, const char *path);
+
 typedef struct fl_plan_options {
-    size_t size;             /* sizeof(fl_plan_options) */
-    const fl_model *model;   /* NULL: the three numbers below */
-    int head_dim;            /* rotated components */
-    int64_t window;          /* trained window, tokens */
+    size_t size;            /* sizeof(fl_plan_options) */
+    const fl_model *model;  /* NULL: the three numbers below */
+    int head_dim;           /* rotated components */
+    int64_t window;         /* trained window, tokens */
     double base;
-    int64_t to;              /* target window, tokens */
-    int64_t tune_length;     /* tokens per sequence of the fine-tune; 0: the trained window */
-    int64_t chunk;           /* tokens read at once; 0: 512 */
+    int64_t to;                  /* target window, tokens */
+    int64_t tune_length;         /* tokens per sequence of the fine-tune; 0: the trained window */
+    int64_t chunk;               /* tokens read at once; 0: 512 */
+    int64_t batch;               /* sequences of a training pass; 0: 1 */
+    const char *type_k, *type_v; /* as in fl_session_options */
+    const fl_rates *rates;       /* NULL: no times */
 } fl_plan_options;
 
 #define FL_PLAN_OPTIONS_INIT                                                                                           \
     {                                                                                                                  \
-        sizeof(fl_plan_options), NULL, 0, 0, 0, 0, 0, 0                                                                \
+        sizeof(fl_plan_options), NULL, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL                                           \
     }
 
-/* Predict, and count bytes by running the model's own code with shapes only. */
+/* Predict, and count bytes and work by running the model's own code with shapes only. */
 FL_API fl_status fl_plan_make(fl_plan *out, const fl_plan_options *options);
 
 #ifdef __cplusplus

@@ -160,4 +160,19 @@ void fl_cpu_device_destroy(fl_device *d);
 /* A device that computes nothing: with a counting arena it turns a run into its exact byte count. */
 fl_device *fl_null_device(void);
 
+/* What a pass would compute. */
+typedef struct fl_work {
+    double packed_flops;          /* products with packed weights, two per multiply-add */
+    double plain_flops;           /* products with weights that train, and every backward product */
+    double weight_bytes;          /* packed weights, read once per product */
+    double attend_flops;          /* 4 per query, key and component of a head */
+    double attend_backward_flops; /* 10 of the same */
+    double cache_bytes;           /* keys and values read */
+    double row_bytes;             /* read and written by everything that works row by row, and by the optimiser */
+    int64_t calls;                /* of the table */
+} fl_work;
+
+/* The null device, adding up in *work (borrowed) what it is asked for. */
+fl_device fl_counting_device(fl_work *work);
+
 #endif

@@ -21,6 +21,7 @@ typedef struct layer_pages {
 
 struct fl_memory {
     int layers;
+    bool counting;           /* every page is the same one, never touched and never freed */
     int64_t tokens, pending; /* held and to come; `evicted` more were held once, from `hole` on */
     int64_t evicted, hole;
     int64_t pages; /* held in every layer: enough for tokens + pending */
@@ -41,6 +42,12 @@ static void *page_create(size_t bytes)
     return block + FL_ALIGNMENT;
 }
 
+/* Stands for every page of a counting memory: a header and no bytes behind it, with one holder of its own. */
+static struct {
+    _Alignas(FL_ALIGNMENT) page_header header;
+    _Alignas(FL_ALIGNMENT) char page[1];
+} phantom = {.header = {1}};
+
 static void page_hold(void *page)
 {
     atomic_fetch_add_explicit(&header_of(page)->holders, 1, memory_order_relaxed);
@@ -56,6 +63,13 @@ static void page_release(void *page)
 static bool page_is_shared(void *page)
 {
     return atomic_load_explicit(&header_of(page)->holders, memory_order_acquire) > 1;
+}
+
+static void *page_of(const fl_memory *m, int layer)
+{
+    if (!m->counting) return page_create(m->layer[layer].page_bytes);
+    page_hold(phantom.page);
+    return phantom.page;
 }
 
 static int64_t pages_for(int64_t tokens)
@@ -96,6 +110,21 @@ fl_status fl_memory_create(fl_memory **out, int layers, const fl_kv_shape *shape
         m->layer[i].shape = shape[i];
         m->layer[i].page_bytes = fl_kv_page_bytes(&shape[i]);
     }
+    *out = m;
+    return FL_OK;
+}
+
+fl_status fl_memory_create_counting(fl_memory **out, int layers, const fl_kv_shape *shape, int64_t tokens)
+{
+    fl_memory *m;
+    FL_TRY(fl_memory_create(&m, layers, shape));
+    m->counting = true;
+    fl_status s = fl_memory_begin(m, tokens);
+    if (s != FL_OK) {
+        fl_memory_destroy(m);
+        return s;
+    }
+    fl_memory_commit(m);
     *out = m;
     return FL_OK;
 }
@@ -176,7 +205,7 @@ static fl_status add_page(fl_memory *m)
 {
     for (int i = 0; i < m->layers; i++) {
         layer_pages *l = &m->layer[i];
-        l->page[m->pages] = page_create(l->page_bytes);
+        l->page[m->pages] = page_of(m, i);
         if (l->page[m->pages]) continue;
         while (i-- > 0)
             page_release(m->layer[i].page[m->pages]);
@@ -197,7 +226,7 @@ fl_status fl_memory_begin(fl_memory *m, int64_t tokens)
     int64_t before = m->pages, needed = pages_for(m->tokens + tokens);
     for (int i = 0; i < m->layers; i++) {
         FL_TRY(reserve_table(&m->layer[i], needed));
-        if (tokens && m->tokens % FL_PAGE_TOKENS) FL_TRY(own_page(&m->layer[i], m->tokens / FL_PAGE_TOKENS));
+        if (tokens && m->tokens % FL_PAGE_TOKENS && !m->counting) FL_TRY(own_page(&m->layer[i], m->tokens / FL_PAGE_TOKENS));
     }
     while (m->pages < needed)
         if (add_page(m) != FL_OK) {
@@ -265,6 +294,7 @@ fl_status fl_memory_fork(fl_memory **out, const fl_memory *m)
     fl_memory *copy = fl_calloc(1, bytes);
     if (!copy) return FL_ERR_MEMORY;
     copy->layers = m->layers;
+    copy->counting = m->counting;
     copy->tokens = m->tokens;
     copy->evicted = m->evicted;
     copy->hole = m->hole;

@@ -10,6 +10,8 @@ typedef struct fl_memory fl_memory;
 /* shape[layers] is copied. Nothing is allocated until tokens come. A memory belongs to one thread at a time; forks that
  * share pages may be used by different threads at once. */
 fl_status fl_memory_create(fl_memory **out, int layers, const fl_kv_shape *shape);
+/* The same for counting runs: `tokens` are held from the start, and all pages are one that must not be touched. */
+fl_status fl_memory_create_counting(fl_memory **out, int layers, const fl_kv_shape *shape, int64_t tokens);
 void fl_memory_destroy(fl_memory *m);
 
 int fl_memory_layers(const fl_memory *m);

@@ -1,56 +1,66 @@
-/* A plan: predicted windows, and bytes by counting runs of the model's own code. */
+/* A plan: predicted windows, then bytes and seconds counted on the model's own code. */
+#include "plan/count.h"
 #include "plan/window.h"
 
-#include "base/alloc.h"
 #include "base/size.h"
-#include "model/model.h"
 
-/* One counting pass -> bytes of activations and gradients at their peak. */
-static fl_status count_pass(const fl_model *m, int64_t rows, bool train, const fl_overlay *overlay, int64_t *bytes)
+static fl_status count_caches(fl_plan *p, const fl_model *m, int64_t tokens)
 {
-    fl_run *run;
-    int32_t *tokens = fl_calloc((size_t)rows, sizeof *tokens);
-    float *weight = fl_calloc((size_t)rows, sizeof *weight);
-    fl_status s = tokens && weight ? fl_run_create(&run, m->engine, (size_t)1 << 46, true) : FL_ERR_MEMORY;
-    if (s == FL_OK) {
-        fl_batch_seq seq = {.rows = rows};
-        fl_batch batch = {.sequences = 1, .seq = &seq, .rows = rows, .tokens = tokens};
-        fl_head_spec spec = {.n = train ? rows : 1, .loss_weight = train ? weight : NULL};
-        s = fl_model_pass(m, run, &batch, overlay, train, &spec);
-        *bytes = (int64_t)(fl_arena_peak(run->data) + fl_arena_peak(run->grads) + fl_arena_peak(run->nodes));
-        fl_run_destroy(run);
+    static const char *const types[FL_PLAN_CACHES] = {"f32", "f16", "bf16", "q8_0", "q4_0"};
+    int64_t pages = (tokens + FL_PAGE_TOKENS - 1) / FL_PAGE_TOKENS;
+    for (int i = 0; i < FL_PLAN_CACHES; i++) {
+        fl_kv_shape shape;
+        bool fits = fl_model_kv_types(m, types[i], types[i], &shape) == FL_OK;
+        p->cache[i].type = types[i];
+        p->cache[i].bytes = fits ? pages * m->config.layers * (int64_t)fl_kv_page_bytes(&shape) : 0;
     }
-    fl_free(tokens);
-    fl_free(weight);
-    return s;
+    return FL_OK;
 }
 
-/* Everything trains: masters exist, but a counting run never looks at them. */
-static fl_status count_training(const fl_model *m, int64_t rows, int64_t *bytes)
+static fl_status count_methods(fl_plan *p, const fl_model *m, const fl_kv_shape *shape, int64_t chunk,
+                               const fl_plan_options *o)
 {
-    static float nowhere;
-    float **pointer = fl_calloc((size_t)m->weights, sizeof *pointer);
-    if (!pointer) return FL_ERR_MEMORY;
-    for (int i = 0; i < m->weights; i++)
-        pointer[i] = &nowhere;
-    fl_overlay overlay = {.count = m->weights, .master = pointer, .grad = pointer};
-    fl_status s = count_pass(m, rows, true, &overlay, bytes);
-    fl_free(pointer);
-    /* Masters, gradients and two moments. */
-    if (s == FL_OK) *bytes += m->parameters * 4 * (int64_t)sizeof(float) + m->weight_bytes;
-    return s;
+    for (int i = 0; i < p->methods; i++) {
+        fl_plan_method *method = &p->method[i];
+        fl_rope_spec spec;
+        fl_count count;
+        FL_TRY(fl_plan_method_spec(&spec, method, &m->config.rope));
+        fl_scheme scheme = m->scheme;
+        scheme.rope = &spec;
+        FL_TRY(fl_count_reading(&count, m, &scheme, shape, o->to, chunk, o->rates));
+        method->memory_bytes = p->weight_bytes + p->file_bytes + count.kv_bytes + count.scratch_bytes;
+        method->read_seconds = count.seconds;
+        method->token_seconds = count.token_seconds;
+    }
+    return FL_OK;
 }
 
-static fl_status count_bytes(fl_plan *p, const fl_model *m, int64_t to, int64_t chunk, int64_t tune_length)
+static fl_status count_everything(fl_plan *p, const fl_model *m, const fl_plan_options *o)
 {
-    fl_kv_shape shape = fl_model_kv_shape(m);
-    int64_t pages = (to + FL_PAGE_TOKENS - 1) / FL_PAGE_TOKENS;
+    int64_t chunk = o->chunk ? o->chunk : 512, batch = o->batch ? o->batch : 1;
+    fl_kv_shape shape;
+    fl_count count;
+    if (chunk < 1 || batch < 1)
+        return fl_fail(FL_ERR_ARGUMENT, "chunk = %lld, batch = %lld: both must be at least 1", (long long)chunk,
+                       (long long)batch);
+    FL_TRY(fl_model_kv_types(m, o->type_k, o->type_v, &shape));
     p->weight_bytes = m->weight_bytes;
-    p->kv_bytes = pages * m->config.layers * (int64_t)fl_kv_page_bytes(&shape);
-    int64_t scratch;
-    FL_TRY(count_pass(m, fl_min64(chunk, to), false, NULL, &scratch));
-    p->read_bytes = p->weight_bytes + p->kv_bytes + scratch;
-    return count_training(m, tune_length, &p->train_bytes);
+    p->file_bytes = fl_count_file(m);
+    FL_TRY(count_caches(p, m, o->to));
+    FL_TRY(fl_count_reading(&count, m, &m->scheme, &shape, o->to, chunk, o->rates));
+    p->kv_bytes = count.kv_bytes;
+    p->scratch_bytes = count.scratch_bytes;
+    p->read_bytes = p->weight_bytes + p->file_bytes + p->kv_bytes + p->scratch_bytes;
+    FL_TRY(count_methods(p, m, &shape, chunk, o));
+
+    int64_t held = p->weight_bytes + p->file_bytes + fl_count_parameters(m);
+    FL_TRY(fl_count_training(&count, m, batch, p->tune_length, false, o->rates));
+    p->train_bytes = held + count.scratch_bytes;
+    p->train_seconds = count.seconds;
+    FL_TRY(fl_count_training(&count, m, batch, p->tune_length, true, o->rates));
+    p->train_recompute_bytes = held + count.scratch_bytes;
+    p->train_recompute_seconds = count.seconds;
+    return FL_OK;
 }
 
 fl_status fl_plan_make(fl_plan *out, const fl_plan_options *o)
@@ -63,14 +73,11 @@ fl_status fl_plan_make(fl_plan *out, const fl_plan_options *o)
     if (m && !m->config.rotary)
         return fl_fail(FL_ERR_UNSUPPORTED, "family %s has learned positions: there is no rotary window to plan",
                        m->config.family);
-    fl_plan p = {.size = sizeof p, .target = o->to};
-    p.trained_window = m ? m->config.rope.original_window : o->window;
-    int dim = m ? m->config.rope.dim : o->head_dim;
-    double base = m ? m->config.rope.base : o->base;
-    FL_TRY(fl_plan_windows(&p, dim, (double)p.trained_window, base, (double)o->to, (double)o->tune_length));
-    if (m)
-        FL_TRY(
-            count_bytes(&p, m, o->to, o->chunk ? o->chunk : 512, o->tune_length ? o->tune_length : p.trained_window));
+    const fl_rope_spec *rope = m ? &m->config.rope : NULL;
+    fl_plan p = {.size = sizeof p, .target = o->to, .trained_window = rope ? rope->original_window : o->window};
+    FL_TRY(fl_plan_windows(&p, rope ? rope->dim : o->head_dim, (double)p.trained_window, rope ? rope->base : o->base,
+                           (double)o->to, (double)o->tune_length, rope));
+    if (m) FL_TRY(count_everything(&p, m, o));
     *out = p;
     return FL_OK;
 }

@@ -1,63 +1,166 @@
 #include "plan/window.h"
 
 #include <math.h>
+#include <string.h>
 
-#include "position/rope.h"
 #include "position/scaling_law.h"
 
-#define PI 3.14159265358979323846
+#define TWO_PI 6.283185307179586
 #define HIGHEST_BASE 1e9
 #define MOST_DISTANCE (1 << 22) /* how far B(m) is looked at, tokens */
+#define MOST_CHANGE 99.0        /* stands for "a pair is stopped", whose logarithm is infinite */
 
-static void add(fl_plan *p, fl_plan_method m)
+typedef struct geometry {
+    fl_rope_spec plain;     /* the model as it was trained */
+    const fl_rope_spec *own; /* as its file says, or NULL */
+    double freq[FL_ROPE_MAX_PAIRS];
+    double window, to, tune;
+} geometry;
+
+/* What is known of a method beyond its frequencies. Kinds without a row are judged by their angles alone. */
+static const struct note {
+    fl_rope_kind kind;
+    const char *text;
+} notes[] = {
+    {FL_ROPE_PLAIN, "beyond the trained window pairs reach angles that were never seen"},
+    {FL_ROPE_LINEAR, "Position Interpolation: all positions fall into the trained range; needs some 200 steps"},
+    {FL_ROPE_NTK, "a larger base; middle pairs pass their trained range, so its factor is above the stretch wanted"},
+    {FL_ROPE_DYNAMIC, "the base follows the length read; untuned, quality falls slowly with the factor"},
+    {FL_ROPE_YARN, "slow pairs are interpolated, fast ones kept, logits sharpened; also serves untuned"},
+    {FL_ROPE_LLAMA3, "as yarn without sharpening; the constants are those of Llama 3.1"},
+};
+
+static const char *note_of(fl_rope_kind kind)
 {
+    for (size_t i = 0; i < sizeof notes / sizeof *notes; i++)
+        if (notes[i].kind == kind) return notes[i].text;
+    return "judged by its angles: where the pairs that training has not seen whole leave their trained range";
+}
+
+static double change_of(const geometry *g, const double *freq)
+{
+    double sum = 0;
+    int pairs = g->plain.dim / 2;
+    for (int i = 0; i < pairs; i++) {
+        if (freq[i] <= 0) return MOST_CHANGE;
+        sum += fabs(log(freq[i] / g->freq[i]));
+    }
+    return sum / pairs;
+}
+
+/* A larger base tuned on `tune` tokens: bounded by the period of the last pair seen whole, or by the tuning. */
+static double window_of_base(const geometry *g, double base)
+{
+    return fl_law_predict(g->plain.dim, g->plain.base, g->window, base, fmax(g->window, g->tune)).window;
+}
+
+static void add(fl_plan *p, const geometry *g, fl_plan_method m)
+{
+    fl_rope_spec spec;
+    double freq[FL_ROPE_MAX_PAIRS], magnitude;
+    if (p->methods == FL_PLAN_METHODS || fl_plan_method_spec(&spec, &m, g->own ? g->own : &g->plain) != FL_OK ||
+        fl_rope_frequencies(&spec, (int64_t)g->to, freq, &magnitude) != FL_OK)
+        return; /* this geometry has no such schedule: two components cannot be NTK-scaled */
+    m.change = change_of(g, freq);
+    if (m.window <= 0) m.window = fmin(fl_law_window_of_angles(g->freq, freq, g->plain.dim / 2, g->window), g->to);
+    if (fabs(m.window / g->to - 1) < 1e-9) m.window = g->to; /* what rounding alone keeps from it */
+    m.degenerate = m.basis == FL_PLAN_LAW && m.tuned && p->degenerate;
     p->method[p->methods++] = m;
 }
 
-/* A larger base tuned on tune_length tokens: bounded by the period of the last pair seen whole, or by the tuning. */
-static double window_of_base(int dim, double window, double base, double tuned_base, double tune_length)
+static void add_kind(fl_plan *p, const geometry *g, fl_rope_kind kind, double enough)
 {
-    return fl_law_predict(dim, base, window, tuned_base, fmax(window, tune_length)).window;
+    bool given = kind == FL_ROPE_LONGROPE || kind == FL_ROPE_DIVISORS; /* factors that only a file holds */
+    if (given && (!g->own || g->own->kind != kind)) return;
+    double scale = given ? g->own->factor : g->to / g->window, dim = g->plain.dim;
+    fl_plan_method m = {.name = fl_rope_kind_name(kind),
+                        .basis = FL_PLAN_CONSTRUCTION,
+                        .tuned = true,
+                        .scale = scale,
+                        .note = note_of(kind)};
+    if (kind == FL_ROPE_NTK) {
+        if (isfinite(enough)) m.scale = fmax(1, pow(enough / g->plain.base, (dim - 2) / dim));
+        m.basis = FL_PLAN_LAW;
+        if (dim > 2) m.window = window_of_base(g, fl_law_ntk_base(g->plain.base, g->plain.dim, m.scale));
+    }
+    if (kind == FL_ROPE_DYNAMIC) {
+        m.basis = FL_PLAN_RULE;
+        m.tuned = false;
+        m.window = g->to;
+    }
+    add(p, g, m);
 }
 
-static void add_methods(fl_plan *p, int dim, double window, double base, double to, double tune_length)
+static void add_methods(fl_plan *p, const geometry *g)
 {
-    double scale = to / window, ntk = dim > 2 ? fl_law_ntk_base(base, dim, scale) : base * scale;
     double enough = fmax(p->base_for_target, p->beta0 * 1.01);
-    add(p, (fl_plan_method){"none", FL_PLAN_LAW, false, window, 0, 0,
-                            "beyond the trained window pairs reach angles that were never seen"});
-    add(p, (fl_plan_method){"linear", FL_PLAN_CONSTRUCTION, true, to, scale, 0,
-                            "Position Interpolation: all positions fall into the trained range; needs some 200 steps"});
-    add(p, (fl_plan_method){"yarn", FL_PLAN_CONSTRUCTION, true, to, scale, 0,
-                            "slow pairs are interpolated, fast ones kept, logits sharpened; also serves untuned"});
-    add(p,
-        (fl_plan_method){"ntk", FL_PLAN_LAW, true, window_of_base(dim, window, base, ntk, tune_length), scale, 0,
-                         "a base of its own; middle pairs pass their trained range, so the reach is below the scale"});
+    add(p, g,
+        (fl_plan_method){
+            .name = "none", .basis = FL_PLAN_LAW, .window = g->window, .note = note_of(FL_ROPE_PLAIN)});
+    for (int kind = FL_ROPE_PLAIN + 1; kind < FL_ROPE_KIND_COUNT; kind++)
+        add_kind(p, g, (fl_rope_kind)kind, enough);
     if (isfinite(enough))
-        add(p, (fl_plan_method){"base", FL_PLAN_LAW, true, window_of_base(dim, window, base, enough, tune_length), 0,
-                                enough,
-                                "the smallest base whose bound is the target, and above beta0 of the tuning length"});
-    add(p, (fl_plan_method){"dynamic", FL_PLAN_RULE, false, to, scale, 0,
-                            "the base follows the length read; untuned, quality falls slowly with the factor"});
-    add(p, (fl_plan_method){"llama3", FL_PLAN_CONSTRUCTION, true, to, scale, 0,
-                            "as yarn without sharpening; the constants are those of Llama 3.1"});
+        add(p, g,
+            (fl_plan_method){
+                .name = "base",
+                .basis = FL_PLAN_LAW,
+                .tuned = true,
+                .window = window_of_base(g, enough),
+                .base = enough,
+                .note = "the smallest base whose bound is the target, and above beta0 of the tuning length"});
 }
 
-fl_status fl_plan_windows(fl_plan *out, int dim, double window, double base, double to, double tune_length)
+/* Rules of thumb do not count: this one is meant to be relied on. */
+static int smallest_change(const fl_plan *p, double to)
+{
+    int best = -1;
+    for (int i = 0; i < p->methods; i++) {
+        const fl_plan_method *m = &p->method[i];
+        bool sure = m->basis == FL_PLAN_CONSTRUCTION || m->basis == FL_PLAN_LAW;
+        if (sure && !m->degenerate && m->window >= to * (1 - 1e-9) && (best < 0 || m->change < p->method[best].change))
+            best = i;
+    }
+    return best;
+}
+
+fl_status fl_plan_method_spec(fl_rope_spec *out, const fl_plan_method *method, const fl_rope_spec *own)
+{
+    fl_rope_kind kind = FL_ROPE_PLAIN;
+    if (strcmp(method->name, "base") != 0) FL_TRY(fl_rope_kind_parse(&kind, method->name));
+    if (kind == own->kind && kind != FL_ROPE_PLAIN) {
+        *out = *own;
+    } else {
+        fl_rope_spec_init(out, own->base, own->dim, own->original_window);
+        out->kind = kind;
+    }
+    if (method->base > 0) out->base = method->base;
+    if (method->scale >= 1) out->factor = method->scale;
+    out->window = fl_rope_scaled_window(out);
+    return fl_rope_spec_check(out);
+}
+
+static fl_status check(int dim, double window, double base, double to, double tune)
 {
     if (dim < 2 || dim % 2 || dim > 2 * FL_ROPE_MAX_PAIRS)
         return fl_fail(FL_ERR_ARGUMENT, "--head-dim %d: the rotated part of a head is even, 2 to %d", dim,
                        2 * FL_ROPE_MAX_PAIRS);
-    if (!(window > 2 * PI && window < 1e12))
+    if (!(window > TWO_PI && window < 1e12))
         return fl_fail(FL_ERR_ARGUMENT, "--window %g: the trained window must be at least 7 tokens", window);
     if (!(base > 1 && base < 1e15)) return fl_fail(FL_ERR_ARGUMENT, "--base %g: must be above 1", base);
     if (!(to >= window && to < 1e12))
         return fl_fail(FL_ERR_ARGUMENT, "--to %g: the target must be at least the trained window of %g", to, window);
-    double tune = tune_length > 0 ? tune_length : window;
     if (tune < window)
         return fl_fail(FL_ERR_ARGUMENT, "--tune-length %g: the laws need at least the trained window of %g", tune,
                        window);
+    return FL_OK;
+}
 
+fl_status fl_plan_windows(fl_plan *out, int dim, double window, double base, double to, double tune_length,
+                          const fl_rope_spec *own)
+{
+    double tune = tune_length > 0 ? tune_length : window;
+    FL_TRY(check(dim, window, base, to, tune));
+    out->tune_length = (int64_t)tune;
     out->rotary_dim = dim;
     out->critical_dimension = fl_law_critical_dimension(dim, base, window);
     out->critical_pairs = fl_law_pair_turning(dim, base, window, 1);
@@ -68,17 +171,17 @@ fl_status fl_plan_windows(fl_plan *out, int dim, double window, double base, dou
     out->base_for_target = fl_law_base_of_window(dim, out->critical_dimension, to);
     if (out->critical_dimension < 2 || out->base_for_target > HIGHEST_BASE) out->base_for_target = INFINITY;
     out->lowest_base = to <= MOST_DISTANCE ? fl_law_lowest_base(dim, (int64_t)to, 10, HIGHEST_BASE) : 0;
-    fl_rope_spec spec;
-    double freq[FL_ROPE_MAX_PAIRS], magnitude;
-    fl_rope_spec_init(&spec, base, dim, (int64_t)window);
-    fl_status s = fl_rope_frequencies(&spec, (int64_t)window, freq, &magnitude);
-    if (s != FL_OK) return s;
-    out->first_negative = fl_law_first_negative(freq, dim / 2, MOST_DISTANCE);
+    geometry g = {.own = own, .window = window, .to = to, .tune = tune};
+    double magnitude;
+    fl_rope_spec_init(&g.plain, base, dim, (int64_t)window);
+    FL_TRY(fl_rope_frequencies(&g.plain, (int64_t)window, g.freq, &magnitude));
+    out->first_negative = fl_law_first_negative(g.freq, dim / 2, MOST_DISTANCE);
     out->interpolation_bound = fl_law_interpolation_bound(dim, base, 1);
     /* The law counts whole pairs: with few of them, one pair more or less is a large factor of the window. */
     out->degenerate = pow(base, 2.0 / dim) > 1.5 || out->critical_dimension < 2;
     out->methods = 0;
-    add_methods(out, dim, window, base, to, tune);
+    add_methods(out, &g);
+    out->smallest = smallest_change(out, to);
     if (!isfinite(out->base_for_target)) out->base_for_target = 0;
     return FL_OK;
 }

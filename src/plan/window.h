@@ -3,8 +3,14 @@
 #define FL_PLAN_WINDOW_H
 
 #include "furlong.h"
+#include "position/rope.h"
 
-/* Fills everything of *out that follows from the rotary geometry alone: laws, bounds and predicted windows. */
-fl_status fl_plan_windows(fl_plan *out, int head_dim, double window, double base, double to, double tune_length);
+/* Fills everything of *out that follows from the rotary geometry alone: laws, bounds and predicted windows. own: the
+ * model's rotary spec, for kinds that need given factors; may be NULL. */
+fl_status fl_plan_windows(fl_plan *out, int head_dim, double window, double base, double to, double tune_length,
+                          const fl_rope_spec *own);
+
+/* The schedule that the flags of a method make of a model with this spec. */
+fl_status fl_plan_method_spec(fl_rope_spec *out, const fl_plan_method *method, const fl_rope_spec *own);
 
 #endif

@@ -165,6 +165,14 @@ double fl_law_lowest_base(int dim, int64_t window, double lowest, double highest
     }
 }
 
+double fl_law_window_of_angles(const double *trained, const double *scaled, int pairs, double window)
+{
+    double least = INFINITY;
+    for (int i = 0; i < pairs; i++)
+        if (window * trained[i] < TWO_PI && scaled[i] > 0) least = fmin(least, window * trained[i] / scaled[i]);
+    return least;
+}
+
 double fl_law_interpolation_bound(int dim, double base, double max_h)
 {
     return dim * max_h / (32 * log(base));

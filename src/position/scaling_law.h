@@ -72,6 +72,11 @@ int64_t fl_law_first_negative(const double *freq, int pairs, int64_t limit);
  * is none. B is not monotone in the base, so no bisection: larger bases than the result may fail again. */
 double fl_law_lowest_base(int dim, int64_t window, double lowest, double highest);
 
+/* How many positions keep every rotation inside what training has shown: the pairs that did not turn fully within
+ * `window` tokens at trained[] radians per position may not turn further at scaled[]. Infinite when none of them moves.
+ * This is the window a schedule reaches by construction, whatever made it. */
+double fl_law_window_of_angles(const double *trained, const double *scaled, int pairs, double window);
+
 /* ---- bounds and factors of the methods ----------------------------------------------------------------------- */
 
 /* Largest error of a score at a position interpolated half way between two integers: dim max_h / (32 ln base), where

@@ -10,6 +10,7 @@
 
 #include "base/alloc.h"
 #include "model/model.h"
+#include "plan/count.h"
 #include "plan/window.h"
 #include "train/trainer.h"
 
@@ -94,54 +95,201 @@ static void test_refusals(void **state)
     assert_int_equal(fl_plan_make(&p, &o), FL_ERR_ARGUMENT);
 }
 
-/* What is counted is what a run uses, byte for byte. */
-static void test_counted_bytes(void **state)
+/* An untied engine, model and a plan's counterpart: what arenas really held. */
+static int64_t arenas(const fl_run *run)
 {
-    (void)state;
-    enum { ROWS = 96 };
+    return (int64_t)(fl_arena_peak(run->data) + fl_arena_peak(run->grads) + fl_arena_peak(run->nodes));
+}
+
+typedef struct opened {
+    fl_engine *engine;
+    fl_model *model;
+} opened;
+
+static opened open_model(const char *path, const char *scaling, double scale)
+{
+    opened o;
     fl_engine_options engine_options = FL_ENGINE_OPTIONS_INIT;
     fl_model_options model_options = FL_MODEL_OPTIONS_INIT;
-    fl_engine *engine;
-    fl_model *m;
-    must(fl_engine_create(&engine, &engine_options));
-    must(fl_model_open(&m, engine, FL_TEST_DATA "/tiny/llama", &model_options));
-    fl_plan p = {.size = sizeof p};
-    fl_plan_options o = FL_PLAN_OPTIONS_INIT;
-    o.model = m;
-    o.to = 300;
-    o.chunk = ROWS;
-    must(fl_plan_make(&p, &o));
-    fl_kv_shape shape = fl_model_kv_shape(m);
-    assert_int_equal(p.kv_bytes, 2 * m->config.layers * (int64_t)fl_kv_page_bytes(&shape));
+    model_options.rope.scaling = scaling;
+    model_options.rope.scale = scale;
+    must(fl_engine_create(&o.engine, &engine_options));
+    must(fl_model_open(&o.model, o.engine, path, &model_options));
+    return o;
+}
 
-    int32_t ids[129] = {0};
+static void close_model(opened o)
+{
+    fl_model_close(o.model);
+    fl_engine_destroy(o.engine);
+}
+
+/* The same chunks as a session reads, with the same memory -> bytes of arenas. */
+static int64_t read_for_real(const fl_model *m, int64_t tokens, int64_t chunk, const fl_kv_shape *shape, int64_t *kv)
+{
+    int32_t *ids = fl_calloc((size_t)tokens, sizeof *ids);
+    fl_kv_shape *shapes = fl_calloc((size_t)m->config.layers, sizeof *shapes);
+    fl_memory *memory;
     fl_run *run;
-    must(fl_run_create(&run, engine, 0, false));
-    fl_batch_seq seq = {.rows = ROWS};
-    fl_batch batch = {.sequences = 1, .seq = &seq, .rows = ROWS, .tokens = ids};
-    fl_head_spec spec = {.n = 1};
-    must(fl_model_pass(m, run, &batch, NULL, false, &spec));
-    int64_t used = (int64_t)(fl_arena_peak(run->data) + fl_arena_peak(run->grads) + fl_arena_peak(run->nodes));
-    assert_int_equal(p.read_bytes, p.weight_bytes + p.kv_bytes + used);
+    assert_true(ids && shapes);
+    for (int64_t i = 0; i < m->config.layers; i++)
+        shapes[i] = *shape;
+    must(fl_memory_create(&memory, (int)m->config.layers, shapes));
+    must(fl_run_create(&run, m->engine, 0, false));
+    for (int64_t begin = 0; begin < tokens; begin += chunk) {
+        int64_t rows = tokens - begin < chunk ? tokens - begin : chunk, row = rows - 1;
+        fl_batch_seq seq = {.memory = memory, .rows = rows, .first_position = begin, .length = tokens};
+        fl_batch batch = {.sequences = 1, .seq = &seq, .rows = rows, .tokens = ids + begin};
+        fl_head_spec spec = {.n = 1, .row = &row};
+        must(fl_model_pass(m, run, &batch, NULL, false, begin + rows == tokens ? &spec : NULL));
+    }
+    int64_t used = arenas(run);
+    *kv = (int64_t)fl_memory_bytes(memory);
     fl_run_destroy(run);
+    fl_memory_destroy(memory);
+    fl_free(shapes);
+    fl_free(ids);
+    return used;
+}
 
-    fl_train_options t = FL_TRAIN_OPTIONS_INIT;
-    t.length = 128;
-    t.batch = 1;
-    fl_trainer *trainer;
-    must(fl_trainer_create(&trainer, m, &t));
-    must(fl_trainer_step(trainer, ids, NULL));
-    used = (int64_t)(fl_arena_peak(trainer->run->data) + fl_arena_peak(trainer->run->grads) +
-                     fl_arena_peak(trainer->run->nodes));
-    assert_int_equal(p.train_bytes, used + m->parameters * 16 + m->weight_bytes);
-    fl_trainer_destroy(trainer);
-    fl_model_close(m);
-    fl_engine_destroy(engine);
+/* What is counted is what a run uses, byte for byte: chunks that fill and that do not, every type of cache, and a
+ * method that rotates keys at use. */
+static void test_counted_reading(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *scaling, *type_k, *type_v;
+        int64_t tokens, chunk;
+    } cases[] = {{NULL, "f32", "f32", 300, 96},
+                 {NULL, "f16", "bf16", 512, 128},
+                 {"linear", "bf16", "f32", 257, 512},
+                 {"dynamic", "f32", "f32", 700, 64}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        opened o = open_model(FL_TEST_DATA "/tiny/llama", cases[i].scaling, cases[i].scaling ? 4 : 0);
+        fl_kv_shape shape;
+        int64_t kv;
+        must(fl_model_kv_types(o.model, cases[i].type_k, cases[i].type_v, &shape));
+        int64_t used = read_for_real(o.model, cases[i].tokens, cases[i].chunk, &shape, &kv);
+        fl_plan p = {.size = sizeof p};
+        fl_plan_options options = FL_PLAN_OPTIONS_INIT;
+        options.model = o.model;
+        options.to = cases[i].tokens;
+        options.chunk = cases[i].chunk;
+        options.type_k = cases[i].type_k;
+        options.type_v = cases[i].type_v;
+        must(fl_plan_make(&p, &options));
+        assert_int_equal(p.scratch_bytes, used);
+        assert_int_equal(p.kv_bytes, kv);
+        assert_int_equal(p.read_bytes, p.weight_bytes + p.file_bytes + kv + used);
+        const fl_plan_method *own = method(&p, cases[i].scaling ? cases[i].scaling : "none");
+        assert_int_equal(own->memory_bytes, p.read_bytes);
+        if (cases[i].scaling && !strcmp(cases[i].scaling, "dynamic"))
+            assert_true(own->memory_bytes > method(&p, "linear")->memory_bytes);
+        close_model(o);
+    }
+}
+
+/* The file's part: every packed matrix is read from the mapping once, the table is used in place. */
+static void test_weights_and_caches(void **state)
+{
+    (void)state;
+    opened o = open_model(FL_SOURCE_DIR "/models/stories260K/stories260K.bin", NULL, 0);
+    fl_plan p = {.size = sizeof p};
+    fl_plan_options options = FL_PLAN_OPTIONS_INIT;
+    options.model = o.model;
+    options.to = 1024;
+    must(fl_plan_make(&p, &options));
+    /* 260,032 values in f32, of which 512 x 64 are the tied table and 11 x 64 norms. */
+    assert_int_equal(p.file_bytes, (260032 - 512 * 64 - 11 * 64) * 4);
+    /* 1024 tokens, 5 layers, 4 kv heads of 8: halves as the type does; heads of 8 hold no block of 32. */
+    int64_t f32 = INT64_C(1024) * 5 * 2 * 4 * 8 * 4;
+    assert_string_equal(p.cache[0].type, "f32");
+    assert_int_equal(p.cache[0].bytes, f32);
+    assert_int_equal(p.cache[1].bytes, f32 / 2);
+    assert_int_equal(p.cache[2].bytes, f32 / 2);
+    assert_int_equal(p.cache[3].bytes, 0);
+    assert_int_equal(p.cache[4].bytes, 0);
+    close_model(o);
+}
+
+static void test_counted_training(void **state)
+{
+    (void)state;
+    opened o = open_model(FL_TEST_DATA "/tiny/llama", NULL, 0);
+    int32_t ids[2 * 129] = {0};
+    for (int recompute = 0; recompute < 2; recompute++) {
+        fl_plan p = {.size = sizeof p};
+        fl_plan_options options = FL_PLAN_OPTIONS_INIT;
+        options.model = o.model;
+        options.to = 300;
+        options.tune_length = 128;
+        options.batch = 2;
+        must(fl_plan_make(&p, &options));
+        fl_train_options t = FL_TRAIN_OPTIONS_INIT;
+        t.length = 128;
+        t.batch = 2;
+        t.recompute = recompute;
+        fl_trainer *trainer;
+        must(fl_trainer_create(&trainer, o.model, &t));
+        must(fl_trainer_step(trainer, ids, NULL));
+        int64_t used = arenas(trainer->run) + trainer->parameters.count * 16 + o.model->weight_bytes + p.file_bytes;
+        assert_int_equal(recompute ? p.train_recompute_bytes : p.train_bytes, used);
+        fl_trainer_destroy(trainer);
+        if (recompute) assert_true(p.train_recompute_bytes < p.train_bytes);
+    }
+    close_model(o);
+}
+
+/* Times are those of counted work: a model of one layer's products and attention against closed forms. */
+static void test_counted_work(void **state)
+{
+    (void)state;
+    opened o = open_model(FL_TEST_DATA "/tiny/llama", NULL, 0);
+    const fl_config *c = &o.model->config;
+    double products = 0, rows = 200;
+    for (int i = 0; i < o.model->weights; i++) {
+        const fl_weight *w = o.model->weight[i];
+        if (w->packed && w != o.model->head) products += 2.0 * (double)(w->stored.rows * w->stored.cols);
+    }
+    double head = 2.0 * (double)(c->vocab * c->width), pairs = rows * (rows + 1) / 2;
+    double attention = 4 * pairs * (double)(c->heads * c->head_dim * c->layers);
+    fl_rates never = {sizeof never, 1, INFINITY, INFINITY, INFINITY, INFINITY, INFINITY, INFINITY, INFINITY, 0};
+    fl_plan p = {.size = sizeof p};
+    fl_plan_options options = FL_PLAN_OPTIONS_INIT;
+    options.model = o.model;
+    options.to = (int64_t)rows;
+    options.tune_length = (int64_t)rows;
+    options.chunk = 40; /* five chunks; the last one meets the head */
+    fl_rates rates = never;
+    rates.packed_flops = 1;
+    options.rates = &rates;
+    must(fl_plan_make(&p, &options));
+    assert_true(fabs(method(&p, "none")->read_seconds / (rows * products + head) - 1) < 1e-12);
+    assert_true(fabs(method(&p, "none")->token_seconds / (products + head) - 1) < 1e-12);
+    assert_true(p.train_seconds == 0);
+    rates = never;
+    rates.attend_flops = 1;
+    must(fl_plan_make(&p, &options));
+    assert_true(fabs(method(&p, "none")->read_seconds / attention - 1) < 1e-12);
+    assert_true(fabs(p.train_seconds / attention - 1) < 1e-12);
+    assert_true(fabs(p.train_recompute_seconds / (2 * attention) - 1) < 1e-12); /* every block runs twice */
+    rates = never;
+    rates.plain_flops = 1; /* forward, inputs' and weights' gradients: but the first block's input has none */
+    must(fl_plan_make(&p, &options));
+    assert_true(fabs(p.train_seconds / (3 * rows * (products + head)) - 1) < 1e-12);
+    rates = never;
+    rates.attend_backward_flops = 1;
+    must(fl_plan_make(&p, &options));
+    assert_true(fabs(p.train_seconds / (2.5 * attention) - 1) < 1e-12);
+    close_model(o);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_llama2), cmocka_unit_test(test_tiny_heads_are_called_so),
-                                       cmocka_unit_test(test_refusals), cmocka_unit_test(test_counted_bytes)};
+                                       cmocka_unit_test(test_refusals), cmocka_unit_test(test_counted_reading),
+                                       cmocka_unit_test(test_weights_and_caches),
+                                       cmocka_unit_test(test_counted_training),
+                                       cmocka_unit_test(test_counted_work)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,201 @@
+#include "plan/count.h"
+
+#include <math.h>
+
+#include "base/alloc.h"
+#include "base/size.h"
+
+#define STEP 16   /* trained weights begin at multiples of this many values (train/parameters.c) */
+#define SAMPLES 9 /* depths at which a reading pass is counted; between them its time is a straight line */
+
+/* A counting run that also adds up the work of its passes. */
+typedef struct counter {
+    fl_device device;
+    fl_work work;
+    fl_run *run;
+    int32_t *tokens;
+    float *weight;
+} counter;
+
+static void counter_destroy(counter *c)
+{
+    if (c->run) fl_run_destroy(c->run);
+    fl_free(c->tokens);
+    fl_free(c->weight);
+}
+
+static fl_status counter_create(counter *c, const fl_model *m, int64_t rows)
+{
+    *c = (counter){0};
+    c->tokens = fl_calloc((size_t)rows, sizeof *c->tokens);
+    c->weight = fl_calloc((size_t)rows, sizeof *c->weight);
+    fl_status s =
+        c->tokens && c->weight ? fl_run_create(&c->run, m->engine, (size_t)1 << 46, true) : FL_ERR_MEMORY;
+    if (s != FL_OK) {
+        counter_destroy(c);
+        return s;
+    }
+    c->device = fl_counting_device(&c->work);
+    c->run->device = &c->device;
+    return FL_OK;
+}
+
+static int64_t peak(const counter *c)
+{
+    return (int64_t)(fl_arena_peak(c->run->data) + fl_arena_peak(c->run->grads) + fl_arena_peak(c->run->nodes));
+}
+
+double fl_count_seconds(const fl_work *w, const fl_rates *r)
+{
+    return fmax(w->packed_flops / r->packed_flops, w->weight_bytes / r->weight_bytes) +
+           w->plain_flops / r->plain_flops + fmax(w->attend_flops / r->attend_flops, w->cache_bytes / r->cache_bytes) +
+           w->attend_backward_flops / r->attend_backward_flops + w->row_bytes / r->row_bytes +
+           (double)w->calls * r->call_seconds;
+}
+
+/* ---- reading ---------------------------------------------------------------------------------------------------- */
+
+typedef struct reading {
+    counter counter;
+    const fl_model *m;
+    const fl_scheme *scheme;
+    const fl_kv_shape *shape; /* [layers] */
+    const fl_rates *rates;
+    int64_t tokens;
+} reading;
+
+/* `rows` tokens behind `depth` others. */
+static fl_status count_chunk(reading *c, int64_t depth, int64_t rows, bool head, double *seconds)
+{
+    fl_memory *memory;
+    FL_TRY(fl_memory_create_counting(&memory, (int)c->m->config.layers, c->shape, depth));
+    fl_batch_seq seq = {.memory = memory, .rows = rows, .first_position = depth, .length = c->tokens};
+    fl_batch batch = {
+        .sequences = 1, .seq = &seq, .rows = rows, .tokens = c->counter.tokens, .scheme = c->scheme};
+    int64_t row = rows - 1;
+    fl_head_spec spec = {.n = 1, .row = &row};
+    c->counter.work = (fl_work){0};
+    fl_status s = fl_model_pass(c->m, c->counter.run, &batch, NULL, false, head ? &spec : NULL);
+    fl_memory_destroy(memory);
+    if (s == FL_OK && c->rates) *seconds = fl_count_seconds(&c->counter.work, c->rates);
+    return s;
+}
+
+/* Full chunks 0 .. count-1: counted at a few depths, summed along the lines between them. */
+static fl_status count_full(reading *c, int64_t chunk, int64_t count, double *seconds)
+{
+    int64_t at = 0;
+    double here = 0;
+    if (!c->rates) return count_chunk(c, (count - 1) * chunk, chunk, false, seconds);
+    FL_TRY(count_chunk(c, 0, chunk, false, &here));
+    for (int i = 1; i < SAMPLES && at < count - 1; i++) {
+        int64_t next = fl_max64(at + 1, (count - 1) * i / (SAMPLES - 1));
+        double there = 0, n = (double)(next - at);
+        FL_TRY(count_chunk(c, next * chunk, chunk, false, &there));
+        *seconds += n * here + (there - here) * (n - 1) / 2;
+        at = next;
+        here = there;
+    }
+    *seconds += here;
+    return FL_OK;
+}
+
+static fl_status count_all(reading *c, int64_t chunk, fl_count *out)
+{
+    int64_t rest = (c->tokens - 1) % chunk + 1, full = (c->tokens - rest) / chunk; /* the last chunk meets the head */
+    double last = 0;
+    if (full > 0) FL_TRY(count_full(c, chunk, full, &out->seconds));
+    FL_TRY(count_chunk(c, full * chunk, rest, true, &last));
+    out->seconds += last;
+    out->scratch_bytes = peak(&c->counter);
+    c->tokens++;
+    return c->rates ? count_chunk(c, c->tokens - 1, 1, true, &out->token_seconds) : FL_OK;
+}
+
+fl_status fl_count_reading(fl_count *out, const fl_model *m, const fl_scheme *scheme, const fl_kv_shape *shape,
+                           int64_t tokens, int64_t chunk, const fl_rates *rates)
+{
+    *out = (fl_count){0};
+    int64_t layers = m->config.layers, pages = (tokens + FL_PAGE_TOKENS - 1) / FL_PAGE_TOKENS;
+    fl_kv_shape *shapes = fl_calloc((size_t)layers, sizeof *shapes);
+    if (!shapes) return FL_ERR_MEMORY;
+    for (int64_t i = 0; i < layers; i++)
+        shapes[i] = *shape;
+    out->kv_bytes = pages * layers * (int64_t)fl_kv_page_bytes(shape);
+    reading c = {.m = m, .scheme = scheme, .shape = shapes, .rates = rates, .tokens = tokens};
+    chunk = fl_min64(chunk, tokens);
+    fl_status s = counter_create(&c.counter, m, chunk);
+    if (s == FL_OK) {
+        s = count_all(&c, chunk, out);
+        counter_destroy(&c.counter);
+    }
+    fl_free(shapes);
+    return s;
+}
+
+/* ---- training --------------------------------------------------------------------------------------------------- */
+
+int64_t fl_count_parameters(const fl_model *m)
+{
+    int64_t values = 0;
+    for (int i = 0; i < m->weights; i++)
+        values += fl_round_up(m->weight[i]->stored.rows * m->weight[i]->stored.cols, STEP);
+    return values * 4 * (int64_t)sizeof(float);
+}
+
+int64_t fl_count_file(const fl_model *m)
+{
+    int64_t sum = 0;
+    for (int i = 0; i < m->weights; i++) {
+        const fl_weight *w = m->weight[i];
+        size_t bytes;
+        bool in_place = w == m->embed; /* read from the file during use, and counted with the weights */
+        if (w->packed && !in_place && fl_dtype_bytes(w->stored.type, (size_t)(w->stored.rows * w->stored.cols), &bytes))
+            sum += (int64_t)bytes;
+    }
+    return sum;
+}
+
+static fl_status count_step(counter *c, const fl_model *m, int64_t sequences, int64_t length,
+                            const fl_overlay *overlay)
+{
+    int64_t rows = sequences * length;
+    fl_batch_seq *seq = fl_calloc((size_t)sequences, sizeof *seq);
+    if (!seq) return FL_ERR_MEMORY;
+    for (int64_t i = 0; i < sequences; i++)
+        seq[i] = (fl_batch_seq){.first_row = i * length, .rows = length};
+    fl_batch batch = {.sequences = (int)sequences, .seq = seq, .rows = rows, .tokens = c->tokens};
+    fl_head_spec spec = {.n = rows, .loss_weight = c->weight};
+    fl_status s = fl_model_pass(m, c->run, &batch, overlay, true, &spec);
+    fl_free(seq);
+    return s;
+}
+
+fl_status fl_count_training(fl_count *out, const fl_model *m, int64_t sequences, int64_t length, bool recompute,
+                            const fl_rates *rates)
+{
+    static float nowhere; /* masters exist, but a counting run never looks at them */
+    *out = (fl_count){0};
+    size_t rows;
+    if (!fl_size_product((int64_t[]){sequences, length, 64}, 3, &rows) || sequences > INT32_MAX)
+        return fl_fail(FL_ERR_ARGUMENT, "%lld sequences of %lld tokens: too many to train on at once",
+                       (long long)sequences, (long long)length);
+    float **pointer = fl_calloc((size_t)m->weights, sizeof *pointer);
+    if (!pointer) return FL_ERR_MEMORY;
+    for (int i = 0; i < m->weights; i++)
+        pointer[i] = &nowhere;
+    fl_overlay overlay = {.count = m->weights, .master = pointer, .grad = pointer};
+    counter c;
+    fl_status s = counter_create(&c, m, sequences * length);
+    if (s == FL_OK) {
+        c.run->recompute = recompute;
+        s = count_step(&c, m, sequences, length, &overlay);
+        out->scratch_bytes = peak(&c);
+        /* The update: gradients zeroed and summed, then four arrays read and three written. */
+        c.work.row_bytes += 9.0 / 4 * (double)fl_count_parameters(m);
+        if (s == FL_OK && rates) out->seconds = fl_count_seconds(&c.work, rates);
+        counter_destroy(&c);
+    }
+    fl_free(pointer);
+    return s;
+}

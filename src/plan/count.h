@@ -1,0 +1,29 @@
+/* Bytes and seconds of reading and of training, counted by running the model's own code with shapes only. */
+#ifndef FL_PLAN_COUNT_H
+#define FL_PLAN_COUNT_H
+
+#include "furlong.h"
+#include "model/model.h"
+
+typedef struct fl_count {
+    int64_t kv_bytes, scratch_bytes; /* keys and values; arenas at their peak */
+    double seconds, token_seconds;   /* the whole; one more token behind what was read. 0 without rates */
+} fl_count;
+
+/* Reading `tokens` in chunks, as a session does. The peak is that of the last chunks: nothing grows in between. */
+fl_status fl_count_reading(fl_count *out, const fl_model *m, const fl_scheme *scheme, const fl_kv_shape *shape,
+                           int64_t tokens, int64_t chunk, const fl_rates *rates);
+
+/* One step of full fine-tuning on `sequences` of `length` tokens in one pass. */
+fl_status fl_count_training(fl_count *out, const fl_model *m, int64_t sequences, int64_t length, bool recompute,
+                            const fl_rates *rates);
+
+/* Masters, gradients and two moments of everything that trains. */
+int64_t fl_count_parameters(const fl_model *m);
+/* Of the mapped file, what making the engine's own form of the weights reads beside what is used in place. */
+int64_t fl_count_file(const fl_model *m);
+
+/* How long the work takes: each kind at its rate, products and attention no faster than what they read. */
+double fl_count_seconds(const fl_work *work, const fl_rates *rates);
+
+#endif
