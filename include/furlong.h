@@ -544,6 +544,10 @@ typedef struct fl_plan_method {
      * more token behind it. Else 0. */
     int64_t memory_bytes;
     double read_seconds, token_seconds;
+    /* The fine-tune: tokens per sequence (the target where positions must be seen to be learnt, else tune_length), and
+     * of a step on `batch` of them bytes at its peak and seconds, without and with recomputation. */
+    int64_t tune_length, train_bytes, train_recompute_bytes;
+    double train_seconds, train_recompute_seconds;
 } fl_plan_method;
 
 #define FL_PLAN_METHODS 32

@@ -44,8 +44,7 @@ static double pairs(const fl_attend_args *args, double *bytes)
             first = fl_min64(first, s->lo[r]);
             last = fl_max64(last, s->hi[r]);
         }
-        if (last > first)
-            *bytes += (double)(last - first) * (double)fl_kv_page_bytes(&s->kv.shape) / FL_PAGE_TOKENS;
+        if (last > first) *bytes += (double)(last - first) * (double)fl_kv_page_bytes(&s->kv.shape) / FL_PAGE_TOKENS;
     }
     return n;
 }

@@ -226,7 +226,8 @@ fl_status fl_memory_begin(fl_memory *m, int64_t tokens)
     int64_t before = m->pages, needed = pages_for(m->tokens + tokens);
     for (int i = 0; i < m->layers; i++) {
         FL_TRY(reserve_table(&m->layer[i], needed));
-        if (tokens && m->tokens % FL_PAGE_TOKENS && !m->counting) FL_TRY(own_page(&m->layer[i], m->tokens / FL_PAGE_TOKENS));
+        if (tokens && m->tokens % FL_PAGE_TOKENS && !m->counting)
+            FL_TRY(own_page(&m->layer[i], m->tokens / FL_PAGE_TOKENS));
     }
     while (m->pages < needed)
         if (add_page(m) != FL_OK) {

@@ -29,8 +29,7 @@ static fl_status counter_create(counter *c, const fl_model *m, int64_t rows)
     *c = (counter){0};
     c->tokens = fl_calloc((size_t)rows, sizeof *c->tokens);
     c->weight = fl_calloc((size_t)rows, sizeof *c->weight);
-    fl_status s =
-        c->tokens && c->weight ? fl_run_create(&c->run, m->engine, (size_t)1 << 46, true) : FL_ERR_MEMORY;
+    fl_status s = c->tokens && c->weight ? fl_run_create(&c->run, m->engine, (size_t)1 << 46, true) : FL_ERR_MEMORY;
     if (s != FL_OK) {
         counter_destroy(c);
         return s;
@@ -70,8 +69,7 @@ static fl_status count_chunk(reading *c, int64_t depth, int64_t rows, bool head,
     fl_memory *memory;
     FL_TRY(fl_memory_create_counting(&memory, (int)c->m->config.layers, c->shape, depth));
     fl_batch_seq seq = {.memory = memory, .rows = rows, .first_position = depth, .length = c->tokens};
-    fl_batch batch = {
-        .sequences = 1, .seq = &seq, .rows = rows, .tokens = c->counter.tokens, .scheme = c->scheme};
+    fl_batch batch = {.sequences = 1, .seq = &seq, .rows = rows, .tokens = c->counter.tokens, .scheme = c->scheme};
     int64_t row = rows - 1;
     fl_head_spec spec = {.n = 1, .row = &row};
     c->counter.work = (fl_work){0};
@@ -156,8 +154,7 @@ int64_t fl_count_file(const fl_model *m)
     return sum;
 }
 
-static fl_status count_step(counter *c, const fl_model *m, int64_t sequences, int64_t length,
-                            const fl_overlay *overlay)
+static fl_status count_step(counter *c, const fl_model *m, int64_t sequences, int64_t length, const fl_overlay *overlay)
 {
     int64_t rows = sequences * length;
     fl_batch_seq *seq = fl_calloc((size_t)sequences, sizeof *seq);

@@ -11,8 +11,8 @@
 #include "file/json.h"
 #include "model/model.h"
 
-#define ROWS 512    /* of a reading pass */
-#define KEYS 2048   /* in front of the measured rows */
+#define ROWS 512     /* of a reading pass */
+#define KEYS 2048    /* in front of the measured rows */
 #define SECONDS 0.06 /* each measurement runs at least this long, and at least three times */
 
 /* Everything a measurement touches; all tensors are filled with small random numbers. */
@@ -110,7 +110,8 @@ static fl_status bed_create(bed *b, const fl_model *m)
     return FL_OK;
 }
 
-/* ---- the measurements: each does its work once and says what fl_work it was ---------------------------------------- */
+/* ---- the measurements: each does its work once and says what fl_work it was ----------------------------------------
+ */
 
 typedef void work_fn(bed *b, fl_work *work);
 
@@ -189,13 +190,8 @@ static void work_attend_backward(bed *b, fl_work *work)
 {
     fl_attend_seq seq = last_rows(b, KEYS);
     fl_attend_args forward = {1, &seq, (int)b->m->config.heads, 0.1f, &b->q, &b->out, b->lse, false};
-    fl_attend_backward_args args = {.forward = forward,
-                                    .k = &b->k,
-                                    .v = &b->v,
-                                    .dout = &b->out,
-                                    .dq = &b->dq,
-                                    .dk = &b->dk,
-                                    .dv = &b->dv};
+    fl_attend_backward_args args = {
+        .forward = forward, .k = &b->k, .v = &b->v, .dout = &b->out, .dq = &b->dq, .dk = &b->dk, .dv = &b->dv};
     b->d->table->attend_backward(b->d, &args);
     work->attend_backward_flops = 10.0 * KEYS * KEYS / 2 * (double)b->q.cols;
 }

@@ -11,7 +11,7 @@
 #define MOST_CHANGE 99.0        /* stands for "a pair is stopped", whose logarithm is infinite */
 
 typedef struct geometry {
-    fl_rope_spec plain;     /* the model as it was trained */
+    fl_rope_spec plain;      /* the model as it was trained */
     const fl_rope_spec *own; /* as its file says, or NULL */
     double freq[FL_ROPE_MAX_PAIRS];
     double window, to, tune;
@@ -65,6 +65,8 @@ static void add(fl_plan *p, const geometry *g, fl_plan_method m)
     if (m.window <= 0) m.window = fmin(fl_law_window_of_angles(g->freq, freq, g->plain.dim / 2, g->window), g->to);
     if (fabs(m.window / g->to - 1) < 1e-9) m.window = g->to; /* what rounding alone keeps from it */
     m.degenerate = m.basis == FL_PLAN_LAW && m.tuned && p->degenerate;
+    /* The law is about tuning short and reading long; interpolated positions must be seen to be learnt. */
+    m.tune_length = (int64_t)(m.tuned && m.basis != FL_PLAN_LAW ? g->to : g->tune);
     p->method[p->methods++] = m;
 }
 
@@ -95,19 +97,18 @@ static void add_methods(fl_plan *p, const geometry *g)
 {
     double enough = fmax(p->base_for_target, p->beta0 * 1.01);
     add(p, g,
-        (fl_plan_method){
-            .name = "none", .basis = FL_PLAN_LAW, .window = g->window, .note = note_of(FL_ROPE_PLAIN)});
+        (fl_plan_method){.name = "none", .basis = FL_PLAN_LAW, .window = g->window, .note = note_of(FL_ROPE_PLAIN)});
     for (int kind = FL_ROPE_PLAIN + 1; kind < FL_ROPE_KIND_COUNT; kind++)
         add_kind(p, g, (fl_rope_kind)kind, enough);
     if (isfinite(enough))
         add(p, g,
-            (fl_plan_method){
-                .name = "base",
-                .basis = FL_PLAN_LAW,
-                .tuned = true,
-                .window = window_of_base(g, enough),
-                .base = enough,
-                .note = "the smallest base whose bound is the target, and above beta0 of the tuning length"});
+            (fl_plan_method){.name = "base",
+                             .basis = FL_PLAN_LAW,
+                             .tuned = true,
+                             .window = window_of_base(g, enough),
+                             .base = enough,
+                             .note =
+                                 "the smallest base whose bound is the target, and above beta0 of the tuning length"});
 }
 
 /* Rules of thumb do not count: this one is meant to be relied on. */

@@ -286,8 +286,10 @@ static void test_counted_work(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_llama2), cmocka_unit_test(test_tiny_heads_are_called_so),
-                                       cmocka_unit_test(test_refusals), cmocka_unit_test(test_counted_reading),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_llama2),
+                                       cmocka_unit_test(test_tiny_heads_are_called_so),
+                                       cmocka_unit_test(test_refusals),
+                                       cmocka_unit_test(test_counted_reading),
                                        cmocka_unit_test(test_weights_and_caches),
                                        cmocka_unit_test(test_counted_training),
                                        cmocka_unit_test(test_counted_work)};
