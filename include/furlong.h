@@ -427,6 +427,7 @@ typedef struct fl_train_options {
     int64_t save_every;                     /* steps between saves; 0: at the end and when cancelled */
     bool resume;                            /* continue from `state` if it exists; else an existing file is an error */
     const char *log;                        /* JSONL, one object per step; NULL: none */
+    const char *tensorboard;                /* folder for event files with the same numbers; NULL: none */
     fl_step_fn on_step;
     void *on_step_user;
     fl_progress_fn progress;
@@ -436,7 +437,7 @@ typedef struct fl_train_options {
 #define FL_TRAIN_OPTIONS_INIT                                                                                          \
     {                                                                                                                  \
         sizeof(fl_train_options), 0, 8, 1, 1000, 2e-5, 20, FL_SCHEDULE_CONSTANT, 0.0, 0.9, 0.95, 1e-8, 0.0, 1.0, 0,    \
-            16.0, NULL, NULL, false, 0, FL_PACKING_JOIN, NULL, 0, false, NULL, NULL, NULL, NULL, NULL                  \
+            16.0, NULL, NULL, false, 0, FL_PACKING_JOIN, NULL, 0, false, NULL, NULL, NULL, NULL, NULL, NULL            \
     }
 
 FL_API fl_status fl_trainer_create(fl_trainer **out, const fl_model *model, const fl_train_options *options);

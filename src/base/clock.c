@@ -14,6 +14,13 @@ double fl_clock_seconds(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
+double fl_clock_wall(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
 int64_t fl_peak_resident_bytes(void)
 {
     /* getrusage's number survives exec: a small program started by a large one would report its parent's peak. */

@@ -206,3 +206,65 @@ void fl_writer_abandon(fl_writer *w)
     fl_free(w->path);
     *w = (fl_writer){0};
 }
+
+/* ---- appender ----------------------------------------------------------------------------------------------- */
+
+static fl_status appender_failed(const fl_appender *a, const char *action)
+{
+    return fl_fail(FL_ERR_IO, "%s: cannot %s: %s", a->path, action, strerror(errno));
+}
+
+static fl_status end_last_line(fl_appender *a, const struct stat *info)
+{
+    char last = '\n';
+    if (info->st_size > 0 && pread(a->descriptor, &last, 1, info->st_size - 1) != 1) return appender_failed(a, "read");
+    return last == '\n' ? FL_OK : fl_appender_write(a, "\n", 1);
+}
+
+fl_status fl_appender_open(fl_appender *a, const char *path, bool lines)
+{
+    *a = FL_APPENDER_CLOSED;
+    if (!(a->path = fl_strdup(path))) return FL_ERR_MEMORY;
+    struct stat info;
+    fl_status status = FL_OK;
+    a->descriptor = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    if (a->descriptor < 0 || fstat(a->descriptor, &info))
+        status = appender_failed(a, "be opened for appending");
+    else if (lines && S_ISREG(info.st_mode))
+        status = end_last_line(a, &info);
+    if (status == FL_OK) return FL_OK;
+    if (a->descriptor >= 0) close(a->descriptor);
+    fl_free(a->path);
+    *a = FL_APPENDER_CLOSED;
+    return status;
+}
+
+fl_status fl_appender_write(fl_appender *a, const void *bytes, size_t n)
+{
+    if (a->descriptor < 0) return fl_fail(FL_ERR_STATE, "appender: written to before it was opened");
+    for (size_t done = 0; done < n;) {
+        ssize_t written = write(a->descriptor, (const char *)bytes + done, n - done);
+        if (written < 0 && errno == EINTR) continue;
+        if (written <= 0) {
+            fl_status status = appender_failed(a, "write");
+            off_t end = lseek(a->descriptor, 0, SEEK_END);
+            int taken_back = end >= (off_t)done ? ftruncate(a->descriptor, end - (off_t)done) : -1;
+            (void)taken_back; /* a device or pipe cannot */
+            return status;
+        }
+        done += (size_t)written;
+    }
+    return FL_OK;
+}
+
+fl_status fl_appender_close(fl_appender *a, fl_status before)
+{
+    if (a->descriptor < 0) return before;
+    fl_status status = before;
+    if (status == FL_OK && fsync(a->descriptor) && errno != EINVAL && errno != EROFS) /* as of a pipe */
+        status = appender_failed(a, "sync");
+    if (close(a->descriptor) && status == FL_OK) status = appender_failed(a, "write");
+    fl_free(a->path);
+    *a = FL_APPENDER_CLOSED;
+    return status;
+}

@@ -27,4 +27,19 @@ void fl_writer_write(fl_writer *w, const void *bytes, size_t n);
 fl_status fl_writer_finish(fl_writer *w);
 void fl_writer_abandon(fl_writer *w);
 
+/* A file that grows by whole lines or records: results of several runs, a log that outlives a kill. */
+typedef struct fl_appender {
+    int descriptor; /* -1: closed */
+    char *path;
+} fl_appender;
+
+#define FL_APPENDER_CLOSED ((fl_appender){.descriptor = -1})
+
+/* Makes the file if there is none. A text file (lines) whose last line has no end gets one first. */
+fl_status fl_appender_open(fl_appender *a, const char *path, bool lines);
+/* All n bytes at the end of the file, or none: what a full disk cut off is taken back. Errors name the file. */
+fl_status fl_appender_write(fl_appender *a, const void *bytes, size_t n);
+/* Syncs; fine when closed. After an earlier failure it only closes, and `before` is returned with its message. */
+fl_status fl_appender_close(fl_appender *a, fl_status before);
+
 #endif

@@ -13,7 +13,7 @@ typedef struct train_options {
     cli_texts data;
     cli_data reading;
     int bos, eos, packing;
-    const char *out, *state, *log, *type, *cache, *lora_targets, *trainable;
+    const char *out, *state, *log, *type, *cache, *tensorboard, *lora_targets, *trainable;
     int64_t length, batch, accumulate, steps, warmup, save_every, seed, lora_rank;
     double lora_alpha, lr, lr_end, beta1, beta2, eps, weight_decay, clip;
     int schedule;
@@ -73,6 +73,8 @@ static const cli_flag train_flags[] = {
      "steps between saves; 0: at the end and on Ctrl-C"},
     {"resume", 0, NULL, CLI_SWITCH, AT(resume), NULL, 0, 0, NULL, "continue from --state if it exists"},
     {"log", 0, "FILE", CLI_TEXT, AT(log), NULL, 0, 0, NULL, "one JSON line per step"},
+    {"tensorboard", 0, "FOLDER", CLI_TEXT, AT(tensorboard), NULL, 0, 0, NULL,
+     "the same numbers as event files for TensorBoard"},
 };
 static const cli_group train_group = CLI_GROUP("Training", train_flags);
 
@@ -122,6 +124,7 @@ static int train(const train_options *o, const fl_model *model, const fl_data *d
     options.save_every = o->save_every;
     options.resume = o->resume;
     options.log = o->log;
+    options.tensorboard = o->tensorboard;
     options.on_step = show_step;
     options.on_step_user = (void *)(uintptr_t)o;
     options.progress = cli_progress;

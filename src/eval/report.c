@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/file.h"
+#include "file/json.h"
 
 #define FILE_LIMIT ((size_t)64 << 20)
 
@@ -31,23 +32,21 @@ void fl_report_free(fl_report *r)
 
 /* ---- JSON lines ------------------------------------------------------------------------------------------------ */
 
+static fl_status append_row(fl_appender *file, const fl_report_row *row)
+{
+    return fl_json_append(file, json_pack("{ss ss sI sI sf sf sf}", "label", row->label, "protocol", row->protocol,
+                                          "length", (json_int_t)row->length, "tokens", (json_int_t)row->tokens, "nll",
+                                          row->nll, "ppl", row->ppl, "stderr", row->stderr_nll));
+}
+
 fl_status fl_report_append(const fl_report *r, const char *path)
 {
-    FILE *f = fopen(path, "a");
-    if (!f) return fl_fail(FL_ERR_IO, "%s: cannot be opened for appending", path);
-    bool written = true;
-    for (int64_t i = 0; i < r->count; i++) {
-        const fl_report_row *row = &r->row[i];
-        json_t *o = json_pack("{ss ss sI sI sf sf sf}", "label", row->label, "protocol", row->protocol, "length",
-                              (json_int_t)row->length, "tokens", (json_int_t)row->tokens, "nll", row->nll, "ppl",
-                              row->ppl, "stderr", row->stderr_nll);
-        char *line = o ? json_dumps(o, JSON_COMPACT | JSON_PRESERVE_ORDER) : NULL;
-        written = written && line && fprintf(f, "%s\n", line) > 0;
-        free(line);
-        json_decref(o);
-    }
-    if (fclose(f) != 0 || !written) return fl_fail(FL_ERR_IO, "%s: cannot be written", path);
-    return FL_OK;
+    fl_appender file;
+    FL_TRY(fl_appender_open(&file, path, true));
+    fl_status s = FL_OK;
+    for (int64_t i = 0; i < r->count && s == FL_OK; i++)
+        s = append_row(&file, &r->row[i]);
+    return fl_appender_close(&file, s);
 }
 
 static fl_status read_line(fl_report *r, const char *line, size_t length, const char *path, int number)

@@ -94,22 +94,22 @@ void fl_json_free_text(char *text)
 }
 
 /* With the fewest digits that read back as the same numbers: 1e-5, not 1.0000000000000001e-5. */
-static char *shortest_text(const json_t *object)
+static char *shortest_text(const json_t *object, size_t layout)
 {
     for (size_t digits = 6; digits < 17; digits++) {
-        char *text = json_dumps(object, JSON_INDENT(2) | JSON_REAL_PRECISION(digits));
+        char *text = json_dumps(object, layout | JSON_REAL_PRECISION(digits));
         json_t *back = text ? json_loads(text, 0, NULL) : NULL;
         bool same = back && json_equal(object, back);
         json_decref(back);
         if (same) return text;
         fl_json_free_text(text);
     }
-    return json_dumps(object, JSON_INDENT(2));
+    return json_dumps(object, layout);
 }
 
 fl_status fl_json_write(const char *path, const json_t *object)
 {
-    char *text = shortest_text(object);
+    char *text = shortest_text(object, JSON_INDENT(2));
     if (!text) return fl_fail(FL_ERR_MEMORY, "%s: no memory for its JSON", path);
     fl_writer w;
     fl_status status = fl_writer_open(&w, path);
@@ -119,6 +119,19 @@ fl_status fl_json_write(const char *path, const json_t *object)
         status = fl_writer_finish(&w);
     }
     fl_json_free_text(text);
+    return status;
+}
+
+fl_status fl_json_append(fl_appender *file, json_t *object)
+{
+    char *text = object ? shortest_text(object, JSON_COMPACT) : NULL;
+    fl_buffer line = {0};
+    if (text) fl_buffer_format(&line, "%s\n", text);
+    fl_status status = text && !line.failed ? fl_appender_write(file, line.data, line.size)
+                                            : fl_fail(FL_ERR_MEMORY, "%s: no memory for a line", file->path);
+    fl_buffer_free(&line);
+    fl_json_free_text(text);
+    json_decref(object);
     return status;
 }
 

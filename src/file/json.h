@@ -4,7 +4,7 @@
 
 #include <jansson.h>
 
-#include "base/status.h"
+#include "base/file.h"
 
 /* Most values (numbers, strings, objects, lists, ...) and deepest nesting that a file may ask memory for. */
 typedef struct fl_json_limits {
@@ -28,6 +28,8 @@ void fl_json_free_text(char *text);
 
 /* Write the object to path, indented, atomically; reals keep every bit. */
 fl_status fl_json_write(const char *path, const json_t *object);
+/* The object, whose reference is taken, as one line at the end of the file; NULL: no memory for it. */
+fl_status fl_json_append(fl_appender *file, json_t *object);
 
 /* An object inside a file; prefix ("" or "rope_scaling.") comes before its keys in messages. */
 typedef struct fl_json_at {

@@ -11,6 +11,7 @@
 #include "base/size.h"
 #include "model/export.h"
 #include "model/lora_write.h"
+#include "train/log.h"
 #include "train/order.h"
 #include "train/schedule.h"
 #include "train/windows.h"
@@ -85,10 +86,12 @@ fl_status fl_trainer_create(fl_trainer **out, const fl_model *model, const fl_tr
     if (s == FL_OK) s = copy_string(&t->log_path, options->log);
     if (s == FL_OK) s = copy_string(&t->lora_targets, options->lora_targets);
     if (s == FL_OK) s = copy_string(&t->trainable, options->trainable);
+    if (s == FL_OK) s = copy_string(&t->tensorboard_path, options->tensorboard);
     t->options.state = t->state_path;
     t->options.log = t->log_path;
     t->options.lora_targets = t->lora_targets;
     t->options.trainable = t->trainable;
+    t->options.tensorboard = t->tensorboard_path;
     if (s == FL_OK) s = fl_parameters_create(&t->parameters, model, &t->options);
     if (s == FL_OK) s = fl_run_create(&t->run, model->engine, 0, false);
     if (s == FL_OK) s = allocate_part(t);
@@ -116,6 +119,7 @@ void fl_trainer_destroy(fl_trainer *t)
     fl_free(t->part.target);
     fl_free(t->part.nll);
     fl_free(t->part.weight);
+    fl_free(t->tensorboard_path);
     fl_free(t);
 }
 
@@ -276,43 +280,14 @@ static fl_status open_state(fl_trainer *t)
     return fl_trainer_load(t, t->state_path);
 }
 
-static fl_status log_step(FILE *log, const char *path, const fl_train_step *s)
+static fl_status log_step(fl_train_log *log, const fl_train_step *s)
 {
-    if (!log) return FL_OK;
-    fprintf(log, "{\"step\":%lld,\"loss\":%.9g,\"grad_norm\":%.9g,\"lr\":%.9g,\"tokens\":%lld,\"seconds\":%.6f}\n",
-            (long long)s->step, s->loss, s->grad_norm, s->lr, (long long)s->tokens, s->seconds);
-    return fflush(log) == 0 ? FL_OK : fl_fail(FL_ERR_IO, "%s: cannot be written: is the disk full?", path);
-}
-
-/* Lines of steps that a killed run logged after its last save are dropped, since they will be taken again. */
-static fl_status open_log(fl_trainer *t, FILE **out)
-{
-    *out = NULL;
-    if (!t->log_path) return FL_OK;
-    fl_buffer kept = {0}, old = {0};
-    fl_status s = FL_OK;
-    if (t->step > 0 && fl_file_exists(t->log_path)) {
-        s = fl_file_read(&old, t->log_path, (size_t)1 << 32);
-        for (const char *line = old.data; s == FL_OK && line && *line;) {
-            const char *end = strchr(line, '\n');
-            long long step;
-            if (!end) break;
-            if (sscanf(line, "{\"step\":%lld,", &step) == 1 && step <= t->step)
-                fl_buffer_append(&kept, line, (size_t)(end - line) + 1);
-            line = end + 1;
-        }
-    }
-    fl_writer w;
-    if (s == FL_OK) s = fl_writer_open(&w, t->log_path);
-    if (s == FL_OK) {
-        if (kept.size) fl_writer_write(&w, kept.data, kept.size);
-        s = fl_writer_finish(&w);
-    }
-    fl_buffer_free(&old);
-    fl_buffer_free(&kept);
-    if (s == FL_OK && !(*out = fopen(t->log_path, "a")))
-        s = fl_fail(FL_ERR_IO, "%s: cannot be opened for appending", t->log_path);
-    return s;
+    const fl_log_value value[] = {{"loss", s->loss},
+                                  {"grad_norm", s->grad_norm},
+                                  {"lr", s->lr},
+                                  {"tokens", (double)s->tokens},
+                                  {"seconds", s->seconds}};
+    return fl_train_log_write(log, s->step, value, (int)(sizeof value / sizeof *value));
 }
 
 /* What the loop trains on: windows of the data in shuffled order, and room for one step's. */
@@ -356,7 +331,7 @@ static fl_status save_if_wanted(fl_trainer *t, bool last)
     return t->state_path && (last || due) ? fl_trainer_save(t, t->state_path) : FL_OK;
 }
 
-static fl_status loop(fl_trainer *t, feed *f, FILE *log, fl_train_step *last)
+static fl_status loop(fl_trainer *t, feed *f, fl_train_log *log, fl_train_step *last)
 {
     fl_progress progress;
     fl_progress_start(&progress, t->options.progress, t->options.progress_user, "train", t->options.steps);
@@ -367,7 +342,7 @@ static fl_status loop(fl_trainer *t, feed *f, FILE *log, fl_train_step *last)
         if (s == FL_OK) {
             if (last) *last = step;
             if (t->options.on_step) t->options.on_step(&step, t->options.on_step_user);
-            s = log_step(log, t->log_path, &step);
+            s = log_step(log, &step);
         }
         if (s == FL_OK) s = save_if_wanted(t, t->step == t->options.steps);
         if (s == FL_OK) s = fl_progress_update(&progress, t->step);
@@ -387,14 +362,13 @@ fl_status fl_trainer_run(fl_trainer *t, const fl_data *data, fl_train_step *last
 {
     if (!t || !data) return fl_fail(FL_ERR_ARGUMENT, "fl_trainer_run: an argument is NULL");
     feed f;
-    FILE *log = NULL;
+    fl_train_log log = FL_TRAIN_LOG_CLOSED;
     fl_status s = feed_create(&f, t, data);
     t->data = data->info.checksum;
     if (s == FL_OK) s = open_state(t);
-    if (s == FL_OK) s = open_log(t, &log);
+    if (s == FL_OK) s = fl_train_log_open(&log, t->log_path, t->tensorboard_path, t->step);
     atomic_store_explicit(&t->cancel, false, memory_order_relaxed);
-    if (s == FL_OK) s = loop(t, &f, log, last);
+    if (s == FL_OK) s = loop(t, &f, &log, last);
     feed_destroy(&f);
-    if (log && fclose(log) != 0 && s == FL_OK) s = fl_fail(FL_ERR_IO, "%s: cannot be written", t->log_path);
-    return s;
+    return fl_train_log_close(&log, s);
 }

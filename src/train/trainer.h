@@ -16,7 +16,7 @@ typedef struct fl_train_part {
 struct fl_trainer {
     const fl_model *model;
     fl_train_options options; /* strings copied */
-    char *state_path, *log_path, *lora_targets, *trainable;
+    char *state_path, *log_path, *tensorboard_path, *lora_targets, *trainable;
     fl_parameters parameters;
     fl_run *run;
     fl_train_part part;

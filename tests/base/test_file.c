@@ -1,10 +1,12 @@
 #include <dirent.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -261,6 +263,43 @@ static void test_map(void **state)
     assert_null(m.data);
 }
 
+/* Two writers append in turn; a last line without its end gets one; a full disk leaves whole lines only. */
+static void test_appender(void **state)
+{
+    place *p = *state;
+    fl_appender a, b;
+    put(p->file, "half a line");
+    assert_int_equal(fl_appender_open(&a, p->file, true), FL_OK);
+    assert_int_equal(fl_appender_open(&b, p->file, true), FL_OK);
+    assert_int_equal(fl_appender_write(&a, "one\n", 4), FL_OK);
+    assert_int_equal(fl_appender_write(&b, "two\n", 4), FL_OK);
+    assert_int_equal(fl_appender_write(&a, "three\n", 6), FL_OK);
+    assert_int_equal(fl_appender_close(&b, FL_OK), FL_OK);
+    assert_content(p->file, "half a line\none\ntwo\nthree\n");
+
+    /* 27 bytes are there; the limit cuts the next line after three. */
+    struct rlimit before, limit;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    limit = before;
+    limit.rlim_cur = 27 + 3;
+    void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    fl_status s = fl_appender_write(&a, "four\n", 5);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    signal(SIGXFSZ, handler);
+    assert_int_equal(s, FL_ERR_IO);
+    assert_non_null(strstr(fl_error_message(), p->file));
+    assert_content(p->file, "half a line\none\ntwo\nthree\n");
+
+    /* An earlier failure keeps its status and message. */
+    assert_int_equal(fl_appender_close(&a, fl_fail(FL_ERR_CANCELLED, "stopped")), FL_ERR_CANCELLED);
+    assert_string_equal(fl_error_message(), "stopped");
+    assert_int_equal(fl_appender_close(&a, FL_OK), FL_OK);
+    assert_int_equal(fl_appender_write(&a, "x", 1), FL_ERR_STATE);
+    assert_int_equal(fl_appender_open(&a, p->folder, true), FL_ERR_IO);
+    assert_non_null(strstr(fl_error_message(), p->folder));
+}
+
 #define PLACE_TEST(f) cmocka_unit_test_setup_teardown(f, make_place, remove_place)
 
 int main(void)
@@ -275,6 +314,7 @@ int main(void)
         PLACE_TEST(test_a_link_stays_a_link),
         PLACE_TEST(test_write_errors),
         PLACE_TEST(test_map),
+        PLACE_TEST(test_appender),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
