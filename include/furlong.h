@@ -522,6 +522,56 @@ typedef struct fl_document {
 FL_API fl_status fl_eval_ppl(fl_ppl_result *result, const fl_model *model, const fl_document *document,
                              int document_count, int32_t bos, const fl_ppl_options *options);
 
+/* What all evaluations of items have in common. Items are drawn by the seed, each on its own: their numbers do not depend
+ * on the order or on which are computed now. */
+typedef struct fl_eval_run {
+    const fl_session_options *session; /* how texts are read, context and progress left aside; NULL: as a new session */
+    uint64_t seed;
+    const char *items; /* JSON lines, one per item: those of this run that it holds are not computed again; NULL: none */
+    fl_progress_fn progress;
+    void *progress_user;
+} fl_eval_run;
+
+/* Retrieval of a key from a long text that is about something else. */
+typedef struct fl_passkey_options {
+    size_t size; /* sizeof(fl_passkey_options) */
+    fl_eval_run run;
+    int64_t length;     /* tokens of a prompt with its answer, BOS included; 0: the model's window */
+    int distances;      /* from the key to the end of the prompt: length * i / distances for i = 1 .. distances */
+    int trials;         /* of each distance */
+    bool grow;          /* prompts begin with the key and are no longer than the distance asks */
+    const char *filler; /* text to hide the key in, at word boundaries; NULL: the literal protocol's */
+    size_t filler_bytes;
+    const char *const *words; /* [word_count] keys are drawn from; NULL: five digits */
+    int64_t word_count;
+} fl_passkey_options;
+
+#define FL_PASSKEY_OPTIONS_INIT                                                                                        \
+    {                                                                                                                  \
+        sizeof(fl_passkey_options), {NULL, 0, NULL, NULL, NULL}, 0, 32, 10, false, NULL, 0, NULL, 0                    \
+    }
+
+typedef struct fl_passkey_point {
+    int64_t distance; /* asked for */
+    double measured;  /* mean distance of the prompts: as near as the parts that cannot be left out allow */
+    int64_t trials, hits;
+    double low, high; /* of hits/trials, 95 % (Wilson) */
+    double nll;       /* mean per answer token */
+} fl_passkey_point;
+
+typedef struct fl_passkey_result {
+    int64_t length;
+    int64_t k_max;    /* largest distance up to which every one has at least 20 % hits; 0: none */
+    int64_t k_max_80; /* the same for 80 % */
+    int64_t reused;   /* trials taken from run.items */
+    double seconds;
+} fl_passkey_result;
+
+/* point: [distances]. A trial is a hit if every token of the key is the most likely one after those before it: what
+ * greedy decoding would write. docs/evaluation.md has the protocol. */
+FL_API fl_status fl_eval_passkey(fl_passkey_result *result, fl_passkey_point *point, const fl_model *model,
+                                 const fl_tokenizer *tokenizer, const fl_passkey_options *options);
+
 /* ---- planning ----------------------------------------------------------------------------------------------- */
 
 /* What a predicted window rests on. */

@@ -1,20 +1,19 @@
 /* furlong eval ppl: perplexity by length under a named protocol. */
-#include "cli/commands.h"
+#include "cli/eval.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli/documents.h"
-#include "cli/picture.h"
 #include "eval/report.h"
 
 typedef struct eval_options {
-    cli_common common; /* first: see cli/common.h */
+    eval_shared shared; /* first */
     cli_texts files;
     cli_data reading;
     cli_integers lengths;
     int protocol;
-    int64_t stride, score, blocks, seed, max_tokens;
+    int64_t stride, score, blocks, max_tokens;
     const char *out, *label, *svg;
 } eval_options;
 
@@ -34,7 +33,7 @@ static const cli_flag eval_flags[] = {
     {"stride", 0, "N", CLI_INTEGER, AT(stride), "256", 1, 0x1p40, NULL, "sliding: tokens between windows"},
     {"score", 0, "N", CLI_INTEGER, AT(score), "128", 1, 0x1p30, NULL, "matched: tokens of a target block"},
     {"blocks", 0, "N", CLI_INTEGER, AT(blocks), "16", 1, 0x1p30, NULL, "matched: blocks of each document"},
-    {"seed", 's', "N", CLI_INTEGER, AT(seed), "0", 0, 0x1p62, NULL, "matched: which blocks"},
+    {"seed", 's', "N", CLI_INTEGER, AT(shared.common.seed), "0", 0, 0x1p62, NULL, "matched: which blocks"},
     {"max-tokens", 0, "N", CLI_INTEGER, AT(max_tokens), "0", 0, 0x1p40, NULL,
      "use the first N tokens of each document; 0: all"},
     {"out", 'o', "FILE", CLI_TEXT, AT(out), NULL, 0, 0, NULL, "append the results as JSON lines"},
@@ -65,8 +64,8 @@ static int print_json(const eval_options *o, const fl_ppl_result *result, int co
         if (item && o->protocol == FL_PPL_POSITION) json_object_set_new(item, "positions", bucket_list(r));
         json_array_append_new(list, item);
     }
-    return cli_print_json(
-        json_pack("{ss ss so}", "model", o->common.model, "protocol", protocol_names[o->protocol], "results", list));
+    return cli_print_json(json_pack("{ss ss so}", "model", o->shared.common.model, "protocol",
+                                    protocol_names[o->protocol], "results", list));
 }
 
 static int print_text(const eval_options *o, const fl_ppl_result *result, int count)
@@ -106,10 +105,7 @@ static int draw(const fl_report *report, const char *title, const char *svg, int
 {
     fl_buffer script = {0};
     fl_report_script(report, title, svg, trained_window, &script);
-    int status = script.failed ? CLI_ERROR : cli_draw(script.data);
-    if (script.failed) cli_error("out of memory");
-    fl_buffer_free(&script);
-    return status;
+    return eval_draw(&script);
 }
 
 static int keep(const eval_options *o, const fl_model *m, const fl_ppl_result *result, int count)
@@ -120,7 +116,7 @@ static int keep(const eval_options *o, const fl_model *m, const fl_ppl_result *r
     fl_status s = fl_model_get_info(m, &info);
     if (s == FL_OK) s = report_of(&report, o, &info, result, count);
     int status = s == FL_OK ? CLI_OK : cli_failed(s);
-    if (status == CLI_OK && o->svg) status = draw(&report, o->common.model, o->svg, info.trained_window);
+    if (status == CLI_OK && o->svg) status = draw(&report, o->shared.common.model, o->svg, info.trained_window);
     fl_report_free(&report);
     return status;
 }
@@ -137,29 +133,27 @@ static int evaluate(const cli_call *call, cli_work *w, const cli_documents *docu
     options.stride = o->stride;
     options.score = o->score;
     options.blocks = o->blocks;
-    options.seed = (uint64_t)o->seed;
+    options.seed = (uint64_t)o->shared.common.seed;
     options.max_tokens = o->max_tokens;
     fl_session_options reading;
-    cli_session_options(&reading, &o->common);
+    cli_session_options(&reading, &o->shared.common);
     options.session = &reading;
     options.progress = cli_progress;
     if (s == FL_OK) s = fl_eval_ppl(result, w->model, documents->item, documents->count, cli_bos(w->model), &options);
     if (s != FL_OK) return cli_failed(s);
-    int status =
-        o->common.json ? print_json(o, result, options.length_count) : print_text(o, result, options.length_count);
+    int status = o->shared.common.json ? print_json(o, result, options.length_count)
+                                       : print_text(o, result, options.length_count);
     return status == CLI_OK ? keep(o, w->model, result, options.length_count) : status;
 }
 
 static int run(const cli_call *call)
 {
     const eval_options *o = call->options;
-    if (call->operands != 1 || strcmp(call->operand[0], "ppl"))
-        return cli_misused(call, "name what to evaluate: furlong eval ppl");
     if (!o->files.count) return cli_misused(call, "name a text with -f FILE");
     cli_work w = {0};
     cli_documents documents = {0};
     fl_ppl_result *result = calloc((size_t)o->lengths.count + 1, sizeof *result);
-    int status = cli_open_tokenizer(&w, call, &o->common);
+    int status = cli_open_tokenizer(&w, call, &o->shared.common);
     if (status == CLI_OK) status = cli_read_documents(&documents, w.tokenizer, &o->reading, &o->files);
     if (status == CLI_OK) status = evaluate(call, &w, &documents, result);
     cli_documents_free(&documents);
@@ -170,10 +164,10 @@ static int run(const cli_call *call)
 
 static const cli_group *const eval_groups[] = {
     &cli_group_model, &eval_group, &cli_group_positions, &cli_group_reading, &cli_group_cache, &cli_group_output, NULL};
-const cli_command cli_eval = {
-    "eval",
-    "measure a model: perplexity by length",
-    "ppl",
+const cli_command cli_eval_ppl = {
+    "eval ppl",
+    "perplexity by length",
+    NULL,
     "Reads texts with contexts of several lengths, inside and past the trained window, and prints the mean negative "
     "log-likelihood per token (nll, in nats), its exponential and its standard error.",
     sizeof(eval_options),

@@ -78,8 +78,8 @@ void cli_print_overview(FILE *out, const cli_command *commands)
 {
     fputs("usage: furlong COMMAND [flags]\n\nA long-context engine for language models.\n\nCommands:\n", out);
     for (const cli_command *c = commands; c->name; c++) {
-        fprintf(out, "  %-12s", c->name);
-        wrap(out, c->summary, 14, 14);
+        fprintf(out, "  %-14s", c->name);
+        wrap(out, c->summary, 16, 16);
     }
     fputs("\nfurlong COMMAND --help lists a command's flags. Results go to stdout, everything else to stderr.\n"
           "furlong --completion bash|zsh|fish prints completion for that shell, furlong --man the manual page.\n"

@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/file.h"
+#include "eval/figure.h"
 #include "file/json.h"
 
 #define FILE_LIMIT ((size_t)64 << 20)
@@ -162,17 +163,6 @@ void fl_report_table(const fl_report *r, fl_buffer *out)
     fl_free(length);
 }
 
-/* Inside a double-quoted gnuplot string. */
-static void quoted(fl_buffer *out, const char *text)
-{
-    fl_buffer_text(out, "\"");
-    for (; *text; text++) {
-        if (*text == '"' || *text == '\\') fl_buffer_text(out, "\\");
-        if ((unsigned char)*text >= ' ') fl_buffer_append(out, text, 1);
-    }
-    fl_buffer_text(out, "\"");
-}
-
 /* Axes that end just outside of the data, with round numbers on the logarithmic perplexity axis. */
 static void ranges(const fl_report *r, fl_buffer *out)
 {
@@ -213,12 +203,9 @@ void fl_report_script(const fl_report *r, const char *title, const char *svg, in
         }
         fl_buffer_text(out, "EOD\n");
     }
-    fl_buffer_text(out, "set terminal svg size 820,520 dynamic background rgb \"white\" font \"sans,13\"\nset output ");
-    quoted(out, svg);
-    fl_buffer_text(out, "\nset title ");
-    quoted(out, title);
-    fl_buffer_text(out, " noenhanced\nset logscale xy\nset xlabel \"context length, tokens\"\nset ylabel "
-                        "\"perplexity\"\nset grid\nset key top left noenhanced\nset xtics (");
+    fl_figure_begin(out, svg, title);
+    fl_buffer_text(out, "set logscale xy\nset xlabel \"context length, tokens\"\nset ylabel \"perplexity\"\n"
+                        "set key top left noenhanced\nset xtics (");
     for (int64_t j = 0; j < lengths; j++)
         fl_buffer_format(out, "%s\"%lld\" %lld", j ? ", " : "", (long long)length[j], (long long)length[j]);
     fl_buffer_text(out, ")\n");
@@ -235,7 +222,7 @@ void fl_report_script(const fl_report *r, const char *title, const char *svg, in
         if (!first_of_label(r, i)) continue;
         fl_buffer_format(out, "%s$d%d using 1:2:3:4 with yerrorlines linewidth 2 pointtype %d title ",
                          block ? ", " : "", block, block + 4);
-        quoted(out, r->row[i].label);
+        fl_figure_quoted(out, r->row[i].label);
         block++;
     }
     fl_buffer_text(out, "\n");

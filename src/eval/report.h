@@ -25,8 +25,8 @@ fl_status fl_report_read(fl_report *r, const char *path);
 
 /* Perplexity by label and length; "-" where a label was not measured. */
 void fl_report_table(const fl_report *r, fl_buffer *out);
-/* A script that draws perplexity with error bars of one standard error over length, both axes logarithmic, to an SVG.
- * trained_window > 0 is marked by a line. */
+/* A script that draws perplexity with error bars of one standard error over length, both axes logarithmic, to an SVG,
+ * or a PNG if its name ends so. trained_window > 0 is marked by a line. */
 void fl_report_script(const fl_report *r, const char *title, const char *svg, int64_t trained_window, fl_buffer *out);
 
 #endif

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/buffer.h"
 #include "base/clock.h"
 #include "base/progress.h"
 #include "base/size.h"
@@ -165,6 +166,18 @@ int64_t fl_session_room(const fl_session *s)
 {
     if (s->options.overflow == FL_OVERFLOW_EXTEND) return LONGEST_TEXT - fl_session_tokens(s);
     return fl_max64(0, s->context - fl_session_tokens(s));
+}
+
+char *fl_session_reading(const fl_session *s)
+{
+    char *identity = fl_session_identity(s->model, &s->scheme);
+    fl_buffer text = {0};
+    if (!identity) return NULL;
+    fl_buffer_format(&text, "%s, keys %s, values %s, overflow %d", identity, s->options.type_k, s->options.type_v,
+                     (int)s->options.overflow);
+    fl_free(identity);
+    if (text.failed) fl_buffer_free(&text);
+    return text.data;
 }
 
 void fl_session_cancel(fl_session *s)

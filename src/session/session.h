@@ -26,5 +26,8 @@ fl_status fl_session_score(fl_session *session, const int32_t *ids, int64_t coun
  * made under one identity mean nothing under another. Weights are sampled (the first bytes of each tensor), not read in
  * full. NULL with FL_ERR_MEMORY recorded; fl_free. */
 char *fl_session_identity(const fl_model *model, const fl_scheme *scheme);
+/* All that what a session computes depends on, but for the tokens: the identity, the types of keys and values, the
+ * overflow policy. NULL with FL_ERR_MEMORY recorded; fl_free. */
+char *fl_session_reading(const fl_session *session);
 
 #endif

@@ -78,6 +78,9 @@ static void test_values(void **state)
     expect_error(RUN("bench", "--depths", "0,-5"), 2, "--depths -5", "from 0 to");
     expect_error(RUN("--completion", "tcsh"), 2, "--completion tcsh", "bash, zsh, fish");
     expect_error(RUN("--completion"), 2, "--completion", "bash, zsh, fish");
+    expect_error(RUN("eval"), 2, "eval what?", "furlong eval --help");
+    expect_error(RUN("eval", "pplx", "-m", STORIES), 2, "no command eval pplx", "furlong eval --help");
+    expect_error(RUN("eval", "ppl", "--blocs", "1"), 2, "eval ppl has no flag --blocs", "--blocks");
 }
 
 static void test_missing(void **state)
@@ -146,6 +149,9 @@ static void test_completion(void **state)
     expect_offer("generate --rope-s", " --rope-scaling --rope-scale ", " --temp ");
     expect_offer("generate --overflow \"\"", " error extend ", NULL);
     expect_offer("info --rope-scaling \\\"\\\"", " none linear ", NULL);
+    expect_offer("eval p", " ppl passkey ", " generate ");
+    expect_offer("eval passkey --tr", " --trials ", " --blocks ");
+    expect_offer("eval ppl --protocol \"\"", " single sliding ", NULL);
     expect_offer("info --t", " --tokenizer --threads ", " --temp ");
     expect_offer("--completion \"\"", " bash zsh fish ", NULL);
     static const char *const other[] = {"zsh", "fish"};
