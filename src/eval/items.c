@@ -97,26 +97,23 @@ static fl_status open_file(fl_items *items)
     items->reused = (int64_t)json_object_size(items->held);
     if (whole < size && truncate(items->path, (off_t)whole))
         return fl_fail(FL_ERR_IO, "%s: cannot be shortened: %s", items->path, strerror(errno));
-    items->file = fopen(items->path, "ae");
-    return items->file ? FL_OK
-                       : fl_fail(FL_ERR_IO, "%s: cannot be opened for appending: %s", items->path, strerror(errno));
+    return fl_appender_open(&items->file, items->path, true);
 }
 
 fl_status fl_items_open(fl_items *items, const char *path, const char *task, const fl_session *session, json_t *setting)
 {
-    *items = (fl_items){.path = path, .task = task, .held = json_object()};
+    *items = (fl_items){.path = path, .task = task, .held = json_object(), .file = FL_APPENDER_CLOSED};
     fl_status s = items->held ? digest(items, session, setting) : fl_fail(FL_ERR_MEMORY, "no memory for results");
     json_decref(setting);
     return s == FL_OK && path ? open_file(items) : s;
 }
 
-fl_status fl_items_close(fl_items *items)
+fl_status fl_items_close(fl_items *items, fl_status before)
 {
+    if (!items->task) return before;
     json_decref(items->held);
     items->held = NULL;
-    bool failed = items->file && fclose(items->file) != 0;
-    items->file = NULL;
-    return failed ? fl_fail(FL_ERR_IO, "%s: cannot be written: %s", items->path, strerror(errno)) : FL_OK;
+    return fl_appender_close(&items->file, before);
 }
 
 const json_t *fl_items_find(const fl_items *items, const char *key)
@@ -128,12 +125,12 @@ fl_status fl_items_add(fl_items *items, const char *key, json_t *result)
 {
     json_t *line = result ? json_pack("{ss ss ss}", "task", items->task, "run", items->run, "item", key) : NULL;
     bool made = line && !json_object_update(line, result) && !json_object_set(items->held, key, line);
-    char *text = made ? json_dumps(line, JSON_COMPACT | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(17)) : NULL;
-    bool written = !items->file || (text && fprintf(items->file, "%s\n", text) > 0 && !fflush(items->file));
-    fl_json_free_text(text);
-    json_decref(line);
     json_decref(result);
-    if (!made || (items->file && !text))
-        return fl_fail(FL_ERR_MEMORY, "item %s: no memory for its result, or a value that JSON cannot hold", key);
-    return written ? FL_OK : fl_fail(FL_ERR_IO, "%s: cannot be written: %s", items->path, strerror(errno));
+    if (!made) {
+        json_decref(line);
+        return fl_fail(FL_ERR_MEMORY, "item %s: no memory for its result, or a number that JSON cannot hold", key);
+    }
+    if (items->path) return fl_json_append(&items->file, line);
+    json_decref(line);
+    return FL_OK;
 }

@@ -5,14 +5,14 @@
 #define FL_EVAL_ITEMS_H
 
 #include <jansson.h>
-#include <stdio.h>
 
+#include "base/file.h"
 #include "base/rng.h"
 #include "session/session.h"
 
 typedef struct fl_items {
     const char *path, *task; /* the caller's */
-    FILE *file;              /* NULL: nothing is kept */
+    fl_appender file;        /* closed: nothing is kept */
     char run[17];
     json_t *held;   /* key -> object, of this run */
     int64_t reused; /* held when the file was opened */
@@ -23,8 +23,8 @@ typedef struct fl_items {
  * removed. Other lines that are not JSON objects are FL_ERR_FORMAT with file and line. fl_items_close in every case. */
 fl_status fl_items_open(fl_items *items, const char *path, const char *task, const fl_session *session,
                         json_t *setting);
-/* FL_ERR_IO if anything could not be written. */
-fl_status fl_items_close(fl_items *items);
+/* Fine on zeros. `before`: as for fl_appender_close. */
+fl_status fl_items_close(fl_items *items, fl_status before);
 
 const json_t *fl_items_find(const fl_items *items, const char *key); /* NULL: not there yet; borrowed */
 /* Keep a result (reference taken; NULL is FL_ERR_MEMORY) and write its line. */

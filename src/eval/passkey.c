@@ -249,8 +249,8 @@ fl_status fl_eval_passkey(fl_passkey_result *result, fl_passkey_point *point, co
         sum_up(result, point, &e, &items);
         result->seconds = fl_clock_seconds() - started;
     }
-    fl_status closed = fl_items_close(&items);
+    s = fl_items_close(&items, s);
     fl_scorer_destroy(&scorer);
     trial_free(&e.now);
-    return s == FL_OK ? closed : s;
+    return s;
 }
