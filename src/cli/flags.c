@@ -138,7 +138,7 @@ static bool flag_set(const cli_flag *f, void *options, const char *text)
 
 /* ---- all flags of a command ------------------------------------------------------------------------------------- */
 
-static const cli_flag *flag_at(const cli_command *c, int i)
+const cli_flag *cli_flag_at(const cli_command *c, int i)
 {
     for (const cli_group *const *g = c->groups; g && *g; g++) {
         if (i < (*g)->count) return &(*g)->flag[i];
@@ -147,9 +147,16 @@ static const cli_flag *flag_at(const cli_command *c, int i)
     return NULL;
 }
 
+int cli_flag_find(const cli_command *c, const char *name)
+{
+    for (int i = 0; cli_flag_at(c, i); i++)
+        if (!strcmp(cli_flag_at(c, i)->name, name)) return i;
+    return -1;
+}
+
 static const char *flag_name(int i, const void *command)
 {
-    const cli_flag *f = flag_at(command, i);
+    const cli_flag *f = cli_flag_at(command, i);
     return f ? f->name : NULL;
 }
 
@@ -219,7 +226,7 @@ typedef struct table {
 
 static bool table_make(table *t, const cli_command *c)
 {
-    while (flag_at(c, t->count))
+    while (cli_flag_at(c, t->count))
         t->count++;
     t->option = calloc((size_t)t->count + 2, sizeof *t->option);
     t->letters = calloc((size_t)t->count * 2 + 8, 1);
@@ -228,7 +235,7 @@ static bool table_make(table *t, const cli_command *c)
     char *letter = stpcpy(t->letters, "-:h");
     t->option[t->count] = (struct option){"help", no_argument, NULL, 'h'};
     for (int i = 0; i < t->count; i++) {
-        const cli_flag *f = flag_at(c, i);
+        const cli_flag *f = cli_flag_at(c, i);
         bool value = f->kind != CLI_SWITCH;
         t->option[i] = (struct option){f->name, value ? required_argument : no_argument, NULL, FIRST_LONG + i};
         if (f->letter) *letter++ = f->letter;
@@ -240,8 +247,8 @@ static bool table_make(table *t, const cli_command *c)
 static int index_of(const cli_command *c, int got)
 {
     if (got >= FIRST_LONG) return got - FIRST_LONG;
-    for (int i = 0; flag_at(c, i); i++)
-        if (flag_at(c, i)->letter == got) return i;
+    for (int i = 0; cli_flag_at(c, i); i++)
+        if (cli_flag_at(c, i)->letter == got) return i;
     return -1;
 }
 
@@ -272,7 +279,8 @@ static int parse_all(cli_call *call, const table *t, int argc, char **argv, bool
             return unknown_flag(c, typed);
         }
         int i = index_of(c, got);
-        if (!flag_set(flag_at(c, i), call->options, optarg)) return try_help(c);
+        if (!flag_set(cli_flag_at(c, i), call->options, optarg)) return try_help(c);
+        call->given[i].from = CLI_FROM_COMMAND;
     }
     while (optind < argc)
         call->operand[call->operands++] = argv[optind++];
@@ -291,12 +299,14 @@ int cli_parse(cli_call *call, const cli_command *command, int argc, char **argv,
                        .options = calloc(1, command->options_size ? command->options_size : 1),
                        .operand = calloc((size_t)argc + 1, sizeof *call->operand)};
     int status = CLI_OK;
-    if (!call->options || !call->operand || !table_make(&t, command)) {
+    bool made = call->options && call->operand && table_make(&t, command);
+    if (made) call->given = calloc((size_t)t.count + 1, sizeof *call->given);
+    if (!call->given) {
         cli_error("out of memory");
         status = CLI_ERROR;
     }
     for (int i = 0; status == CLI_OK && i < t.count; i++) {
-        const cli_flag *f = flag_at(command, i);
+        const cli_flag *f = cli_flag_at(command, i);
         if (f->standard && !flag_set(f, call->options, f->standard)) status = CLI_ERROR;
     }
     if (status == CLI_OK) status = parse_all(call, &t, argc, argv, help);
@@ -305,14 +315,67 @@ int cli_parse(cli_call *call, const cli_command *command, int argc, char **argv,
     return status;
 }
 
+struct cli_kept {
+    struct cli_kept *next;
+    char text[];
+};
+
+static const char *keep(cli_given *g, const char *text)
+{
+    size_t size = strlen(text) + 1;
+    struct cli_kept *k = malloc(sizeof *k + size);
+    if (!k) return NULL;
+    memcpy(k->text, text, size);
+    k->next = g->kept;
+    g->kept = k;
+    return k->text;
+}
+
+static bool switch_set(const cli_flag *f, void *options, const char *text)
+{
+    bool on = !strcmp(text, "true");
+    if (!on && strcmp(text, "false")) {
+        cli_error("--%s %s: give true or false", f->name, text);
+        return false;
+    }
+    *(bool *)(void *)((char *)options + f->offset) = on;
+    return true;
+}
+
+int cli_set(const cli_call *call, int i, const char *text, cli_from from, const char *note)
+{
+    const cli_flag *f = cli_flag_at(call->command, i);
+    cli_given *g = &call->given[i];
+    if (g->from > from) return CLI_OK;
+    const char *kept = keep(g, text), *why = note ? keep(g, note) : NULL;
+    if (!kept || (note && !why)) {
+        cli_error("out of memory");
+        return CLI_ERROR;
+    }
+    bool set = f->kind == CLI_SWITCH ? switch_set(f, call->options, kept) : flag_set(f, call->options, kept);
+    if (!set) {
+        if (note) cli_note("this value is from %s", note);
+        return CLI_USAGE;
+    }
+    g->from = from;
+    g->note = why;
+    return CLI_OK;
+}
+
 void cli_call_free(cli_call *call)
 {
-    for (int i = 0; call->options && flag_at(call->command, i); i++) {
-        const cli_flag *f = flag_at(call->command, i);
+    for (int i = 0; call->options && cli_flag_at(call->command, i); i++) {
+        const cli_flag *f = cli_flag_at(call->command, i);
         char *at = (char *)call->options + f->offset;
         if (f->kind == CLI_TEXTS) free(((cli_texts *)(void *)at)->item);
         if (f->kind == CLI_INTEGERS) free(((cli_integers *)(void *)at)->item);
+        if (!call->given) continue;
+        for (struct cli_kept *k = call->given[i].kept, *next; k; k = next) {
+            next = k->next;
+            free(k);
+        }
     }
+    free(call->given);
     free(call->options);
     free(call->operand);
     *call = (cli_call){0};

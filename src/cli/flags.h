@@ -54,10 +54,20 @@ typedef struct cli_group {
 
 typedef struct cli_command cli_command;
 
+/* Who gave a flag its value, weakest first. */
+typedef enum cli_from { CLI_FROM_STANDARD, CLI_FROM_RECIPE, CLI_FROM_FILE, CLI_FROM_COMMAND } cli_from;
+
+typedef struct cli_given {
+    cli_from from;
+    const char *note;      /* where in the file, or why the recipe says so; NULL: nothing to add */
+    struct cli_kept *kept; /* texts that the options may point to */
+} cli_given;
+
 /* A parsed command line. */
 typedef struct cli_call {
     const cli_command *command;
     void *options;        /* command->options_size bytes */
+    cli_given *given;     /* of each flag, by cli_flag_at's number */
     const char **operand; /* what is not a flag */
     int operands;
 } cli_call;
@@ -80,6 +90,14 @@ struct cli_command {
  * given, nothing else counts. Free with cli_call_free in every case. */
 int cli_parse(cli_call *call, const cli_command *command, int argc, char **argv, bool *help);
 void cli_call_free(cli_call *call);
+
+/* Flag i of all groups of a command, NULL behind the last; the number of a name, -1: none. */
+const cli_flag *cli_flag_at(const cli_command *command, int i);
+int cli_flag_find(const cli_command *command, const char *name);
+
+/* Give flag i the value `text`, as if typed ("true" and "false" for a switch), unless something stronger than `from` has
+ * given it one. note is copied. -> exit status, after a message that begins with note. Texts of CLI_TEXTS add up. */
+int cli_set(const cli_call *call, int i, const char *text, cli_from from, const char *note);
 
 /* The whole of text as a number in the range, else false with `what = text: ...` on stderr. */
 bool cli_integer_parse(int64_t *out, const char *what, const char *text, double min, double max);

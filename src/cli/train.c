@@ -6,6 +6,8 @@
 
 #include "cli/documents.h"
 #include "cli/interrupt.h"
+#include "cli/recipe.h"
+#include "cli/settings.h"
 #include "train/trainer.h"
 
 typedef struct train_options {
@@ -13,6 +15,8 @@ typedef struct train_options {
     cli_texts data;
     cli_data reading;
     int bos, eos, packing;
+    const char *recipe, *config;
+    int64_t to;
     const char *out, *state, *log, *type, *cache, *tensorboard, *lora_targets, *trainable;
     int64_t length, batch, accumulate, steps, warmup, save_every, seed, lora_rank;
     double lora_alpha, lr, lr_end, beta1, beta2, eps, weight_decay, clip;
@@ -39,6 +43,12 @@ static const cli_flag data_flags[] = {
 static const cli_group data_group = CLI_GROUP("Data", data_flags);
 
 static const cli_flag train_flags[] = {
+    {"recipe", 0, "NAME", CLI_TEXT, AT(recipe), NULL, 0, 0, CLI_RECIPES,
+     "options of a paper, scaled to the model; docs/training.md. Options given by --config or typed win"},
+    {"config", 0, "FILE", CLI_TEXT, AT(config), NULL, 0, 0, NULL,
+     "any of these options from a file: a JSON object, or lines key = value; what is typed wins"},
+    {"to", 0, "N", CLI_INTEGER, AT(to), "0", 0, MANY, NULL,
+     "the window wanted, in tokens; chooses --rope-scale, or the recipe's base"},
     {"out", 'o', "FOLDER", CLI_TEXT, AT(out), NULL, 0, 0, NULL, "where the trained model is written"},
     {"type", 0, "TYPE", CLI_TEXT, AT(type), "f32", 0, 0, NULL, "of the written weights: f32, f16, bf16"},
     {"length", 0, "N", CLI_INTEGER, AT(length), "0", 0, MANY, NULL, "tokens per sequence; 0: the (scaled) window"},
@@ -156,16 +166,59 @@ static int open_data(fl_data **out, const train_options *o, const fl_tokenizer *
     return CLI_OK;
 }
 
-static int run(const cli_call *call)
+/* What a recipe's values follow from, of the model as it is on disk. */
+static int recipe_facts(cli_recipe_facts *out, const cli_call *call, const train_options *o)
+{
+    cli_common plain = o->common;
+    plain.rope = (fl_rope_options){.scaling = NULL};
+    plain.context = 0;
+    cli_work w = {0};
+    int status = cli_open_model(&w, call, &plain);
+    fl_model_info info = {.size = sizeof info};
+    fl_plan plan = {.size = sizeof plan};
+    fl_plan_options options = FL_PLAN_OPTIONS_INIT;
+    options.model = w.model;
+    options.to = o->to;
+    fl_status s = FL_OK;
+    if (status == CLI_OK) s = fl_model_get_info(w.model, &info);
+    if (status == CLI_OK && s == FL_OK && info.rotary && o->to > info.trained_window) s = fl_plan_make(&plan, &options);
+    if (s != FL_OK) status = cli_failed(s);
+    bool typed_batch = call->given[cli_flag_find(call->command, "batch")].from > CLI_FROM_RECIPE;
+    *out = (cli_recipe_facts){.parameters = info.parameters,
+                              .trained_window = info.trained_window,
+                              .to = o->to,
+                              .length = o->length,
+                              .batch = typed_batch ? o->batch : 0,
+                              .base = plan.base_for_target};
+    cli_close(&w);
+    return status;
+}
+
+/* Options beyond those typed: of the file, then of the recipe, shown as one list. */
+static int settle(const cli_call *call)
 {
     const train_options *o = call->options;
+    int status = o->config ? cli_read_settings(call, o->config) : CLI_OK;
+    cli_recipe_facts facts;
+    if (status == CLI_OK && o->recipe) status = recipe_facts(&facts, call, o);
+    if (status == CLI_OK && o->recipe) status = cli_apply_recipe(call, o->recipe, &facts);
+    if (status == CLI_OK && (o->recipe || o->config)) cli_print_settings(call);
+    return status;
+}
+
+static int run(const cli_call *call)
+{
+    int status = settle(call);
+    if (status != CLI_OK) return status;
+    train_options *o = call->options;
     if (!o->data.count) return cli_misused(call, "name a text with --data FILE");
     if (!o->out) return cli_misused(call, "name the folder to write with -o FOLDER");
     if (o->merge && !o->lora_rank) return cli_misused(call, "--merge needs adapters: --lora-rank R");
     if (o->resume && !o->state) return cli_misused(call, "--resume needs --state FILE");
+    if (o->to) o->common.context = o->to;
     cli_work w = {0};
     fl_data *data = NULL;
-    int status = cli_open_tokenizer(&w, call, &o->common);
+    status = cli_open_tokenizer(&w, call, &o->common);
     if (status == CLI_OK) status = open_data(&data, o, w.tokenizer);
     if (status == CLI_OK) status = train(o, w.model, data);
     fl_data_close(data);

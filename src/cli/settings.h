@@ -1,0 +1,15 @@
+/* Options of a command from a file, and the list of them all. */
+#ifndef FL_CLI_SETTINGS_H
+#define FL_CLI_SETTINGS_H
+
+#include "cli/flags.h"
+
+/* Read path: a JSON object, or lines "key = value" with # comments. Keys are the command's flags without dashes, "_" for
+ * "-" allowed; a list, or a key given again, repeats a flag. What was typed wins. Unknown keys are refused -> exit
+ * status, after a message with file and key. */
+int cli_read_settings(const cli_call *call, const char *path);
+
+/* Every option that has a value, and who gave it: flag, value, source, on stderr. */
+void cli_print_settings(const cli_call *call);
+
+#endif

@@ -1,0 +1,146 @@
+/* furlong train from outside: recipes, option files and which of them wins, and what the written model says. */
+#define _GNU_SOURCE /* pipe2 */
+#include "cli/run.h"
+
+#define TEXT FL_TEST_DATA "/text/stories.txt"
+#define MODEL "-m", STORIES, "-f", TEXT
+
+static char folder[] = "/tmp/furlong-train-XXXXXX";
+
+static int set_up(void **state)
+{
+    (void)state;
+    return mkdtemp(folder) ? 0 : 1;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    char command[64];
+    snprintf(command, sizeof command, "rm -r '%s'", folder);
+    return system(command);
+}
+
+static const char *inside(const char *name)
+{
+    static char path[4][128];
+    static int turn;
+    turn = (turn + 1) % 4;
+    snprintf(path[turn], sizeof path[turn], "%s/%s", folder, name);
+    return path[turn];
+}
+
+static const char *put(const char *name, const char *text)
+{
+    const char *path = inside(name);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    assert_true(fputs(text, f) >= 0 && fclose(f) == 0);
+    return path;
+}
+
+/* A line of the list on stderr: option, value, who gave it. */
+static void expect_setting(const outcome *o, const char *option, const char *value, const char *from)
+{
+    char name[64];
+    snprintf(name, sizeof name, "furlong:   %s ", option);
+    const char *line = strstr(err_of(o), name);
+    const char *end = line ? strchr(line, '\n') : NULL;
+    const char *v = line ? strstr(line, value) : NULL, *f = line ? strstr(line, from) : NULL;
+    if (!v || !f || v > end || f > end) {
+        show(o);
+        fail_msg("no %s = %s from %s", option, value, from);
+    }
+}
+
+static json_t *config_of(const char *model)
+{
+    char path[160];
+    snprintf(path, sizeof path, "%s/config.json", model);
+    json_error_t error;
+    json_t *root = json_load_file(path, 0, &error);
+    if (!root) fail_msg("%s: %s", path, error.text);
+    return root;
+}
+
+/* The rate: 2e-5 (0.003239 - 0.0001395 ln 260032) / 3e-4 = 1.0e-4; the base that takes 8-dimensional heads from 512 to
+ * 1024 tokens: (1024 / 2 pi)^2 = 26560.7 (the law with 4 of 8 dimensions). */
+static void test_recipes(void **state)
+{
+    (void)state;
+    outcome o =
+        RUN("train", "--recipe", "pi", MODEL, "--to", "1024", "--steps", "1", "--batch", "1", "-o", inside("pi"));
+    assert_int_equal(o.status, 0);
+    expect_setting(&o, "rope-scaling", "linear", "recipe");
+    expect_setting(&o, "length", "1024", "recipe");
+    expect_setting(&o, "lr", "0.0001", "Position Interpolation");
+    expect_setting(&o, "warmup", "20", "recipe");
+    expect_setting(&o, "steps", "1 ", "command line");
+    expect_setting(&o, "clip", "1 ", "default");
+    outcome_free(&o);
+    json_t *config = config_of(inside("pi")), *scaling = json_object_get(config, "rope_scaling");
+    assert_string_equal(text(scaling, "type"), "linear");
+    assert_true(number(scaling, "factor") == 2);
+    json_decref(config);
+
+    o = RUN("train", "--recipe", "scaling-law", MODEL, "--to", "1024", "--steps", "1", "--batch", "1", "-o",
+            inside("law"));
+    assert_int_equal(o.status, 0);
+    expect_setting(&o, "rope-freq-base", "26561", "recipe");
+    expect_setting(&o, "length", "512", "recipe");
+    outcome_free(&o);
+    config = config_of(inside("law"));
+    assert_true(number(config, "rope_theta") == 26561);
+    json_decref(config);
+
+    o = RUN("train", "--recipe", "longlora", MODEL, "--to", "1024", "--length", "128", "--steps", "1", "--batch", "1",
+            "-o", inside("longlora"));
+    assert_int_equal(o.status, 0);
+    expect_setting(&o, "lora-rank", "8", "LongLoRA");
+    expect_setting(&o, "trainable", "embed,norm", "LongLoRA");
+    outcome_free(&o);
+    json_decref(config_of(inside("longlora"))); /* a whole model, merged */
+    expect_error(RUN("train", "--recipe", "pi", MODEL, "-o", inside("x")), 2, "--to", NULL);
+    expect_error(RUN("train", "--recipe", "pi", MODEL, "--to", "256", "-o", inside("x")), 2, "512 already", NULL);
+}
+
+static void test_option_files(void **state)
+{
+    (void)state;
+    const char *lines =
+        put("lines", "# options\nrecipe = pi\nto=1024\nlength = 64\n  steps = 3\nbatch = 1\nbeta1 = 0.8\n");
+    outcome o = RUN("train", "--config", lines, MODEL, "--steps", "2", "-o", inside("lines-out"), "--json");
+    assert_int_equal(o.status, 0);
+    expect_setting(&o, "recipe", "pi", "lines, line 2");
+    expect_setting(&o, "beta1", "0.8", "lines, line 7"); /* over the recipe's */
+    expect_setting(&o, "steps", "2", "command line");    /* over the file's */
+    expect_setting(&o, "warmup", "20", "recipe");
+    json_error_t error;
+    json_t *result = json_loads(out_of(&o), 0, &error);
+    assert_true(number(result, "steps") == 2);
+    json_decref(result);
+    outcome_free(&o);
+
+    const char *json =
+        put("json", "{\"data\":[\"" TEXT "\"],\"model\":\"" STORIES "\",\"steps\":1,\"batch\":2,\"lora_rank\":2,"
+                    "\"length\":32,\"lr\":1e-3,\"merge\":false}");
+    o = RUN("train", "--config", json, "-o", inside("json-out"));
+    assert_int_equal(o.status, 0);
+    expect_setting(&o, "lora-rank", "2", "file");
+    outcome_free(&o);
+    assert_int_equal(access(inside("json-out/adapter_config.json"), F_OK), 0);
+
+    expect_error(RUN("train", "--config", put("a", "{\"lrr\":1}"), MODEL), 2, "no option lrr; the nearest is lr", "/a");
+    expect_error(RUN("train", "--config", put("b", "steps = many"), MODEL), 2, "--steps many", "line 1");
+    expect_error(RUN("train", "--config", put("c", "steps 3"), MODEL), 2, "line 1", "key = value");
+    expect_error(RUN("train", "--config", put("d", "{\"merge\":1}"), MODEL), 2, "true or false", NULL);
+    expect_error(RUN("train", "--config", put("e", "{\"steps\":{}}"), MODEL), 2, "steps", "/e");
+    expect_error(RUN("train", "--config", put("f", "config = f"), MODEL), 2, "no option config", NULL);
+    expect_error(RUN("train", "--config", inside("none"), MODEL), 1, "none", NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_recipes), cmocka_unit_test(test_option_files)};
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
