@@ -19,16 +19,23 @@ void cli_data_options(fl_data_options *out, const cli_data *o, const cli_texts *
     out->progress = cli_progress;
 }
 
+static const char *plural(int64_t n)
+{
+    return n == 1 ? "" : "s";
+}
+
 void cli_data_note(const fl_data *data)
 {
     fl_data_info info = {.size = sizeof info};
     if (fl_data_get_info(data, &info) != FL_OK) return;
-    cli_note("data: %lld documents of %lld files, %lld tokens%s", (long long)info.documents, (long long)info.files,
-             (long long)info.tokens, info.cached ? ", from the cache" : "");
-    if (info.empty) cli_note("data: %lld empty documents or lines passed over", (long long)info.empty);
-    if (info.others) cli_note("data: %lld files of other kinds in the folders left alone", (long long)info.others);
+    cli_note("data: %lld document%s of %lld file%s, %lld tokens%s", (long long)info.documents, plural(info.documents),
+             (long long)info.files, plural(info.files), (long long)info.tokens, info.cached ? ", from the cache" : "");
+    if (info.empty) cli_note("data: %lld without text passed over", (long long)info.empty);
+    if (info.others)
+        cli_note("data: %lld file%s of other kinds in the folders left alone", (long long)info.others,
+                 plural(info.others));
     if (info.bad)
-        cli_warn("data: %lld documents left out by --skip-bad%s%s", (long long)info.bad,
+        cli_warn("data: %lld document%s left out by --skip-bad%s%s", (long long)info.bad, plural(info.bad),
                  *info.first_bad ? ", the first: " : "", info.first_bad);
 }
 
@@ -36,8 +43,8 @@ void cli_sequences_note(const fl_data *data, int64_t length, fl_packing packing)
 {
     fl_windows w;
     if (fl_windows_create(&w, data, length, packing) != FL_OK) return; /* training will say why */
-    cli_note("data: %lld sequences of %lld tokens; %lld tokens left over", (long long)w.count, (long long)length,
-             (long long)w.unused);
+    cli_note("data: %lld sequence%s of %lld tokens; tokens left over: %lld", (long long)w.count, plural(w.count),
+             (long long)length, (long long)w.unused);
     fl_windows_destroy(&w);
 }
 
