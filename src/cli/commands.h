@@ -6,5 +6,6 @@
 
 extern const cli_command cli_info, cli_generate, cli_chat, cli_tokenize, cli_bench, cli_eval_ppl, cli_eval_passkey,
     cli_report, cli_train, cli_extend, cli_init, cli_convert, cli_plan, cli_overlap;
+extern const cli_command cli_compare;
 
 #endif

@@ -8,6 +8,7 @@
 static const cli_command *const table[] = {
     &cli_generate, &cli_chat,  &cli_tokenize, &cli_info,    &cli_eval_ppl, &cli_eval_passkey, &cli_report,
     &cli_extend,   &cli_train, &cli_init,     &cli_convert, &cli_bench,    &cli_plan,         &cli_overlap,
+    &cli_compare,
 };
 #define COMMANDS ((int)(sizeof table / sizeof *table))
 
