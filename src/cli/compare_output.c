@@ -112,8 +112,9 @@ static void legend(const compare_result *r, fl_buffer *out)
         out,
         "Targets: %lld blocks of %lld tokens of one text, the same for every method and length. A length "
         "is what is read before and with the targets.\n"
-        "Second table: loss (nats per token) with that length minus the loss with the last %lld tokens "
-        "alone, mean and standard error over the blocks.\n"
+        "Second table, differences of loss (nats per token), mean and standard error over the blocks. inside: of the "
+        "method against the untouched model, both with the last %lld tokens; under a length: of the same method, with "
+        "that length against those tokens alone.\n"
         "effective: the longest length up to which that is at most %g standard errors above 0; +margin: at "
         "most %g nats.\n",
         (long long)r->blocks, (long long)r->score, (long long)r->trained, FL_COMPARE_ERRORS, r->margin);

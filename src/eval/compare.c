@@ -55,14 +55,13 @@ fl_status fl_compare_add(fl_compare *c, const fl_compare_row *row, const char *p
         json_pack("{ss ss sI sI sf sf sf sf so ss}", "label", row->label, "protocol", "matched", "length",
                   (json_int_t)row->length, "tokens", (json_int_t)row->tokens, "nll", row->nll, "ppl", exp(row->nll),
                   "stderr", row->error, "seconds", row->seconds, "blocks", blocks, "settings", c->settings);
-    char *line = o ? json_dumps(o, JSON_COMPACT | JSON_PRESERVE_ORDER) : NULL;
-    json_decref(o);
-    if (!line) return fl_fail(FL_ERR_MEMORY, "%s: a result cannot be written as JSON", path);
-    FILE *f = fopen(path, "ae");
-    bool written = f && fprintf(f, "%s\n", line) > 0;
-    if (f && fclose(f) != 0) written = false;
-    fl_json_free_text(line);
-    if (!written) return fl_fail(FL_ERR_IO, "%s: cannot be written", path);
+    fl_appender file;
+    fl_status s = fl_appender_open(&file, path, true);
+    if (s == FL_OK)
+        s = fl_appender_close(&file, fl_json_append(&file, o));
+    else
+        json_decref(o);
+    FL_TRY(s);
     return keep(c, row);
 }
 
