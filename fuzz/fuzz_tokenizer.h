@@ -44,7 +44,7 @@ static inline void fuzz_tokenizer_file(const uint8_t *data, size_t size, int64_t
     fl_buffer bytes = {0};
     fl_tokenizer *t = NULL;
     fl_buffer_append(&bytes, data, size);
-    if (fl_tokenizer_open_bytes(&t, &bytes, "/no/input", vocab) == FL_OK) {
+    if (fl_tokenizer_open_bytes(&t, &bytes, NULL, "/no/input", vocab) == FL_OK) {
         fuzz_tokenizer_text(t, text, sizeof(text) - 1);
         for (int32_t id = 0; id < fl_tokenizer_vocab(t) && id < 300; id++) {
             size_t length = 0;

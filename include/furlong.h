@@ -121,8 +121,8 @@ typedef struct fl_model_options {
         sizeof(fl_model_options), {0}, 0, NULL, NULL, NULL, 1                                                          \
     }
 
-/* path: a Hugging Face folder, a .safetensors file in one, a GGUF file, or a llama2.c .bin. The engine must outlive the
- * model. */
+/* path: a Hugging Face folder, a .safetensors file in one, a GGUF file, a llama2.c .bin, or a file of fl_model_pack.
+ * The engine must outlive the model. */
 FL_API fl_status fl_model_open(fl_model **out, fl_engine *engine, const char *path, const fl_model_options *options);
 FL_API void fl_model_close(fl_model *model);
 
@@ -135,6 +135,7 @@ typedef struct fl_model_info {
     size_t size;                                    /* sizeof(fl_model_info), set by the caller */
     const char *path, *format, *family, *tokenizer; /* tokenizer: path or NULL */
     int64_t parameters, weight_bytes;               /* weight_bytes: as held in memory by this engine */
+    int64_t mapped_bytes; /* of those, used where a packed file has them: processes share them */
     int64_t vocab, width, layers, heads, kv_heads, head_dim, ffn;
     int64_t window;         /* tokens, after scaling */
     int64_t trained_window; /* tokens, before scaling */
@@ -190,6 +191,23 @@ typedef struct fl_convert_options {
  * ids that end a text. A llama2.c file gets its tokenizer.bin beside it. What a format cannot say is
  * FL_ERR_UNSUPPORTED. options may be NULL. */
 FL_API fl_status fl_convert(const char *model, const char *path, const fl_convert_options *options);
+typedef struct fl_pack_options {
+    size_t size;           /* sizeof(fl_pack_options) */
+    const char *tokenizer; /* file or folder to take the tokenizer from; NULL: the model's own */
+    bool no_tokenizer;     /* leave it out */
+} fl_pack_options;
+
+#define FL_PACK_OPTIONS_INIT                                                                                           \
+    {                                                                                                                  \
+        sizeof(fl_pack_options), NULL, false                                                                           \
+    }
+
+/* Write a model as it was opened (its positions and adapter included), with its tokenizer, as one file whose weights lie
+ * as the processor multiplies with them: fl_model_open maps such a file and uses them in place, which takes no time and
+ * whose memory processes share. Results are the same to the bit at every CPU level. Such a model can be read with and
+ * its positions changed, but not be converted, exported, merged with an adapter or trained: FL_ERR_UNSUPPORTED. options
+ * may be NULL. */
+FL_API fl_status fl_model_pack(const fl_model *model, const char *path, const fl_pack_options *options);
 /* Write the adapter of that model in the folder `lora`, as PEFT writes it, as the GGUF file `path`, which llama.cpp reads
  * too. What fl_model_options.lora refuses is refused. */
 FL_API fl_status fl_convert_lora(const char *model, const char *lora, const char *path);

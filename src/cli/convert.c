@@ -5,7 +5,7 @@
 
 typedef struct convert_options {
     const char *model, *out, *type, *format, *tokenizer, *adapter;
-    bool no_tokenizer;
+    bool no_tokenizer, pack;
 } convert_options;
 
 #define AT(member) offsetof(convert_options, member)
@@ -21,11 +21,43 @@ static const cli_flag flags[] = {
     {"tokenizer", 0, "FILE", CLI_TEXT, AT(tokenizer), NULL, 0, 0, NULL,
      "take the tokenizer from here instead of from the model"},
     {"no-tokenizer", 0, NULL, CLI_SWITCH, AT(no_tokenizer), NULL, 0, 0, NULL, "leave the tokenizer out"},
+    {"pack", 0, NULL, CLI_SWITCH, AT(pack), NULL, 0, 0, NULL,
+     "write a packed file instead: furlong opens it at once, without copies, and processes share its memory"},
     {"adapter", 0, "FOLDER", CLI_TEXT, AT(adapter), NULL, 0, 0, NULL,
      "write this low-rank adapter of PEFT, which belongs to the model, as a GGUF file"},
 };
 static const cli_group group = CLI_GROUP("Conversion", flags);
 static const cli_group *const groups[] = {&group, NULL};
+
+/* The kernels do not matter: panels are the same at every CPU level. */
+static fl_status pack(const convert_options *o)
+{
+    fl_engine_options engine_options = FL_ENGINE_OPTIONS_INIT;
+    fl_model_options model_options = FL_MODEL_OPTIONS_INIT;
+    fl_pack_options options = FL_PACK_OPTIONS_INIT;
+    options.tokenizer = o->tokenizer;
+    options.no_tokenizer = o->no_tokenizer;
+    fl_engine *engine = NULL;
+    fl_model *model = NULL;
+    fl_status status = fl_engine_create(&engine, &engine_options);
+    if (status == FL_OK) status = fl_model_open(&model, engine, o->model, &model_options);
+    if (status == FL_OK) status = fl_model_pack(model, o->out, &options);
+    fl_model_close(model);
+    fl_engine_destroy(engine);
+    return status;
+}
+
+static fl_status convert(const convert_options *o)
+{
+    if (o->adapter) return fl_convert_lora(o->model, o->adapter, o->out);
+    if (o->pack) return pack(o);
+    fl_convert_options options = FL_CONVERT_OPTIONS_INIT;
+    options.format = o->format;
+    options.type = o->type;
+    options.tokenizer = o->tokenizer;
+    options.no_tokenizer = o->no_tokenizer;
+    return fl_convert(o->model, o->out, &options);
+}
 
 static int run(const cli_call *call)
 {
@@ -33,18 +65,11 @@ static int run(const cli_call *call)
     if (!o->model) return cli_misused(call, "name a model with -m MODEL");
     if (!o->out) return cli_misused(call, "name a file or folder to write with -o FILE");
     if (o->tokenizer && o->no_tokenizer) return cli_misused(call, "--tokenizer and --no-tokenizer exclude each other");
-    if (o->adapter && (o->format || o->type || o->tokenizer || o->no_tokenizer))
+    if (o->adapter && (o->format || o->type || o->tokenizer || o->no_tokenizer || o->pack))
         return cli_misused(call, "--adapter takes no flag but -m and -o");
-    if (o->adapter) {
-        fl_status written = fl_convert_lora(o->model, o->adapter, o->out);
-        return written == FL_OK ? CLI_OK : cli_failed(written);
-    }
-    fl_convert_options options = FL_CONVERT_OPTIONS_INIT;
-    options.format = o->format;
-    options.type = o->type;
-    options.tokenizer = o->tokenizer;
-    options.no_tokenizer = o->no_tokenizer;
-    fl_status status = fl_convert(o->model, o->out, &options);
+    if (o->pack && (o->format || o->type))
+        return cli_misused(call, "--pack keeps the types of the model: convert it with --type first, then pack that");
+    fl_status status = convert(o);
     return status == FL_OK ? CLI_OK : cli_failed(status);
 }
 
@@ -55,7 +80,8 @@ const cli_command cli_convert = {
     "Write a model as a Hugging Face folder, a GGUF file that llama.cpp reads too, or a llama2.c file, with its "
     "tokenizer, "
     "chat template and ids that end a text. A llama2.c file gets its tokenizer.bin beside it. What a format cannot say "
-    "is an error that names it.",
+    "is an error that names it. A packed file (--pack) is furlong's own: weights as they are multiplied with, to be "
+    "mapped and used in place; keep the model it came from for everything but reading with it.",
     sizeof(convert_options),
     groups,
     run};

@@ -31,18 +31,18 @@ static json_t *rope_json(const fl_model_info *m)
 
 static int print_json(const fl_model_info *m, int64_t context)
 {
-    return cli_print_json(
-        json_pack("{s:o, s:s, s:s, s:o, s:I, s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
-                  "s:o, s:o, s:o}",
-                  "path", text_or_null(m->path), "format", m->format, "family", m->family, "tokenizer",
-                  text_or_null(m->tokenizer), "parameters", (json_int_t)m->parameters, "weight_bytes",
-                  (json_int_t)m->weight_bytes, "stored_type", m->stored_type, "vocab", (json_int_t)m->vocab, "width",
-                  (json_int_t)m->width, "layers", (json_int_t)m->layers, "heads", (json_int_t)m->heads, "kv_heads",
-                  (json_int_t)m->kv_heads, "head_dim", (json_int_t)m->head_dim, "ffn", (json_int_t)m->ffn, "window",
-                  (json_int_t)m->window, "trained_window", (json_int_t)m->trained_window, "context",
-                  (json_int_t)context, "kv_bytes_per_token", (json_int_t)m->kv_bytes_per_token, "kv_bytes",
-                  (json_int_t)(m->kv_bytes_per_token * context), "rope", rope_json(m), "bos", id_or_null(m->bos), "eos",
-                  id_or_null(m->eos)));
+    return cli_print_json(json_pack(
+        "{s:o, s:s, s:s, s:o, s:I, s:I, s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
+        "s:o, s:o, s:o}",
+        "path", text_or_null(m->path), "format", m->format, "family", m->family, "tokenizer",
+        text_or_null(m->tokenizer), "parameters", (json_int_t)m->parameters, "weight_bytes",
+        (json_int_t)m->weight_bytes, "mapped_bytes", (json_int_t)m->mapped_bytes, "stored_type", m->stored_type,
+        "vocab", (json_int_t)m->vocab, "width", (json_int_t)m->width, "layers", (json_int_t)m->layers, "heads",
+        (json_int_t)m->heads, "kv_heads", (json_int_t)m->kv_heads, "head_dim", (json_int_t)m->head_dim, "ffn",
+        (json_int_t)m->ffn, "window", (json_int_t)m->window, "trained_window", (json_int_t)m->trained_window, "context",
+        (json_int_t)context, "kv_bytes_per_token", (json_int_t)m->kv_bytes_per_token, "kv_bytes",
+        (json_int_t)(m->kv_bytes_per_token * context), "rope", rope_json(m), "bos", id_or_null(m->bos), "eos",
+        id_or_null(m->eos)));
 }
 
 static void print_text(const fl_model_info *m, int64_t context)
@@ -51,8 +51,9 @@ static void print_text(const fl_model_info *m, int64_t context)
     printf("model            %s\n", m->path);
     printf("format           %s, weights %s\n", m->format, m->stored_type);
     printf("family           %s\n", m->family);
-    printf("parameters       %lld, %s in memory\n", (long long)m->parameters,
-           cli_bytes(bytes, (double)m->weight_bytes));
+    printf("parameters       %lld, %s in memory", (long long)m->parameters, cli_bytes(bytes, (double)m->weight_bytes));
+    if (m->mapped_bytes) printf(", %s of it mapped", cli_bytes(bytes, (double)m->mapped_bytes));
+    putchar('\n');
     printf("layers           %lld of width %lld, feed-forward %lld\n", (long long)m->layers, (long long)m->width,
            (long long)m->ffn);
     printf("heads            %lld of %lld, %lld for keys and values\n", (long long)m->heads, (long long)m->head_dim,

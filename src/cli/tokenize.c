@@ -3,8 +3,7 @@
 #include <string.h>
 
 #include "cli/commands.h"
-#include "file/checkpoint.h"
-#include "text/tokenizer.h"
+#include "text/model_tokenizer.h"
 
 typedef struct tokenize_options {
     cli_common common;
@@ -15,7 +14,7 @@ typedef struct tokenize_options {
 #define AT(member) offsetof(tokenize_options, member)
 
 static const cli_flag flags[] = {
-    {"model", 'm', "MODEL", CLI_TEXT, AT(common.model), NULL, 0, 0, NULL, "take the tokenizer that lies beside MODEL"},
+    {"model", 'm', "MODEL", CLI_TEXT, AT(common.model), NULL, 0, 0, NULL, "take the tokenizer of MODEL"},
     {"tokenizer", 0, "FILE", CLI_TEXT, AT(common.tokenizer), NULL, 0, 0, NULL,
      "tokenizer.json, tokenizer.model, a llama2.c tokenizer.bin, or a folder with one"},
     {"prompt", 'p', "TEXT", CLI_TEXT, AT(prompt), NULL, 0, 0, NULL, "the text"},
@@ -37,10 +36,8 @@ static fl_status open_tokenizer(fl_tokenizer **out, const tokenize_options *o)
     fl_checkpoint *c;
     fl_status s = fl_checkpoint_open(&c, o->common.model);
     if (s != FL_OK) return s;
-    const char *path = o->common.tokenizer ? o->common.tokenizer : fl_checkpoint_tokenizer(c);
-    s = path ? fl_tokenizer_open_sized(out, path, fl_checkpoint_config(c)->vocab)
-             : fl_fail(FL_ERR_ARGUMENT, "%s: no tokenizer lies beside the model; name one (--tokenizer FILE)",
-                       o->common.model);
+    s = o->common.tokenizer ? fl_tokenizer_open_sized(out, o->common.tokenizer, fl_checkpoint_config(c)->vocab)
+                            : fl_tokenizer_open_model(out, c);
     fl_checkpoint_close(c);
     return s;
 }

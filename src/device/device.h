@@ -13,7 +13,7 @@
 
 typedef struct fl_device fl_device;
 
-/* A device's own form of a weight matrix, made once at open: panels for the register tile, storage type kept. */
+/* A device's own form of a weight matrix, made once at open or mapped: panels for the register tile, storage type kept. */
 typedef struct fl_packed fl_packed;
 
 /* The right-hand side of a product: packed when the weights are frozen, stored when they train or are used once. */
@@ -81,6 +81,10 @@ typedef struct fl_device_table {
 
     /* Weights. pack fails only with FL_ERR_MEMORY. */
     fl_status (*pack)(fl_device *d, const fl_stored *w, fl_packed **out);
+    /* Panels that were packed before, used where they lie: they must outlive *out. FL_ERR_UNSUPPORTED: of another
+     * layout; FL_ERR_FORMAT: of another size, or not aligned. */
+    fl_status (*packed_from)(fl_device *d, const fl_panels *panels, fl_packed **out);
+    fl_panels (*panels)(const fl_device *d, const fl_packed *p); /* valid while p is */
     void (*packed_free)(fl_device *d, fl_packed *p);
     size_t (*packed_bytes)(const fl_device *d, const fl_stored *w);
 

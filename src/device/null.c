@@ -56,6 +56,19 @@ static fl_status null_pack(fl_device *d, const fl_stored *w, fl_packed **out)
     return FL_OK;
 }
 
+static fl_status null_packed_from(fl_device *d, const fl_panels *panels, fl_packed **out)
+{
+    (void)d, (void)panels;
+    *out = (fl_packed *)(void *)&nothing;
+    return FL_OK;
+}
+
+static fl_panels null_panels(const fl_device *d, const fl_packed *p)
+{
+    (void)d, (void)p;
+    return (fl_panels){.layout = "null"};
+}
+
 static void null_packed_free(fl_device *d, fl_packed *p)
 {
     (void)d, (void)p;
@@ -226,6 +239,8 @@ static void null_adamw(fl_device *d, const fl_adamw_args *args)
 static const fl_device_table null_table = {
     .name = "null",
     .pack = null_pack,
+    .packed_from = null_packed_from,
+    .panels = null_panels,
     .packed_free = null_packed_free,
     .packed_bytes = fl_cpu_packed_bytes,
     .linear = null_linear,

@@ -13,9 +13,10 @@
 struct fl_checkpoint {
     fl_format format;
     char *path, *folder, *tokenizer;
-    fl_hf hf; /* one of the three is filled in */
+    fl_hf hf; /* one of the four is filled in */
     fl_llama2c llama2c;
     fl_gguf_model gguf;
+    fl_packed_model packed;
     fl_map map; /* what llama2c points into */
     const fl_config *config;
     const fl_file_tensor *tensor;
@@ -55,6 +56,26 @@ static fl_status open_gguf(fl_checkpoint *c)
     return FL_OK;
 }
 
+static fl_status open_packed(fl_checkpoint *c, fl_safetensors *file)
+{
+    FL_TRY(fl_packed_model_open(&c->packed, file, c->path));
+    c->format = FL_FORMAT_PACKED;
+    c->config = &c->packed.config;
+    c->tensor = c->packed.tensor;
+    c->count = c->packed.count;
+    return FL_OK;
+}
+
+static fl_status open_safetensors(fl_checkpoint *c)
+{
+    const char *slash = strrchr(c->path, '/');
+    fl_safetensors *file;
+    FL_TRY(fl_safetensors_open(&file, c->path));
+    if (fl_is_packed_model(file)) return open_packed(c, file);
+    fl_safetensors_close(file);
+    return open_hf(c, slash ? slash + 1 : c->path);
+}
+
 static bool begins_with(const fl_map *m, const char *text, size_t length)
 {
     return m->size >= length && !memcmp(m->data, text, length);
@@ -68,11 +89,10 @@ static bool like_safetensors(const fl_map *m)
 
 static fl_status open_file(fl_checkpoint *c)
 {
-    const char *slash = strrchr(c->path, '/');
     FL_TRY(fl_map_open(&c->map, c->path));
     if (like_safetensors(&c->map)) {
         fl_map_close(&c->map);
-        return open_hf(c, slash ? slash + 1 : c->path);
+        return open_safetensors(c);
     }
     if (begins_with(&c->map, "GGUF", 4)) {
         fl_map_close(&c->map);
@@ -119,6 +139,7 @@ static fl_status find_tokenizer(fl_checkpoint *c)
 {
     static const char *const names[] = {"tokenizer.json", "tokenizer.model"};
     if (c->format == FL_FORMAT_GGUF && fl_gguf_find(fl_checkpoint_gguf(c), "tokenizer.ggml.tokens")) return FL_OK;
+    if (c->packed.tokenizer.data) return FL_OK;
     for (size_t i = 0; c->format != FL_FORMAT_LLAMA2C && i < sizeof names / sizeof *names; i++) {
         char *path = fl_path_join(c->folder, names[i]);
         if (!path) return fl_fail(FL_ERR_MEMORY, "%s: no memory for a path", c->folder);
@@ -170,6 +191,7 @@ void fl_checkpoint_close(fl_checkpoint *c)
     fl_hf_close(&c->hf);
     fl_llama2c_close(&c->llama2c);
     fl_gguf_model_close(&c->gguf);
+    fl_packed_model_close(&c->packed);
     fl_map_close(&c->map);
     fl_free(c->tokenizer);
     fl_free(c->folder);
@@ -211,6 +233,20 @@ const char *fl_checkpoint_tokenizer(const fl_checkpoint *c)
 const fl_gguf *fl_checkpoint_gguf(const fl_checkpoint *c)
 {
     return c->format == FL_FORMAT_GGUF ? fl_gguf_model_keys(&c->gguf) : NULL;
+}
+
+const fl_packed_model *fl_checkpoint_packed(const fl_checkpoint *c)
+{
+    return c->format == FL_FORMAT_PACKED ? &c->packed : NULL;
+}
+
+fl_status fl_checkpoint_need_rows(const fl_checkpoint *c, const char *what)
+{
+    if (c->format != FL_FORMAT_PACKED) return FL_OK;
+    return fl_fail(FL_ERR_UNSUPPORTED,
+                   "%s: a packed model cannot be %s: its weights are in the order of the processor only; use the model "
+                   "it was packed from",
+                   c->path, what);
 }
 
 const char *fl_checkpoint_path(const fl_checkpoint *c)

@@ -9,6 +9,12 @@ typedef enum fl_activation { FL_ACT_SILU, FL_ACT_GELU_TANH, FL_ACT_GELU_ERF } fl
 
 #define FL_MAX_EOS 8
 
+/* Bounds no model comes near; products of two of them fit 64 bits. */
+#define FL_MOST_VOCAB (1 << 28)
+#define FL_MOST_WIDTH (1 << 24)
+#define FL_MOST_LAYERS (1 << 16)
+#define FL_MOST_HEADS (1 << 16)
+
 typedef struct fl_config {
     char family[32]; /* "llama", "gpt2": a key of the table of models */
     int64_t vocab, width, layers, heads, kv_heads, head_dim, ffn;

@@ -5,11 +5,6 @@
 
 #include "file/json.h"
 
-/* Bounds no model comes near; products of two of them fit 64 bits. */
-#define MOST_VOCAB (1 << 28)
-#define MOST_WIDTH (1 << 24)
-#define MOST_LAYERS (1 << 16)
-#define MOST_HEADS (1 << 16)
 #define KEY 128
 
 typedef struct source {
@@ -68,19 +63,19 @@ static fl_status read_sizes(const source *s, fl_config *c)
 {
     char key[KEY];
     FL_TRY(read_size(s, "context_length", INT32_MAX, 0, &c->window));
-    FL_TRY(read_size(s, "embedding_length", MOST_WIDTH, 0, &c->width));
-    FL_TRY(read_size(s, "block_count", MOST_LAYERS, 0, &c->layers));
-    FL_TRY(read_size(s, "feed_forward_length", MOST_WIDTH, c->layers, &c->ffn));
-    FL_TRY(read_size(s, "attention.head_count", MOST_HEADS, c->layers, &c->heads));
+    FL_TRY(read_size(s, "embedding_length", FL_MOST_WIDTH, 0, &c->width));
+    FL_TRY(read_size(s, "block_count", FL_MOST_LAYERS, 0, &c->layers));
+    FL_TRY(read_size(s, "feed_forward_length", FL_MOST_WIDTH, c->layers, &c->ffn));
+    FL_TRY(read_size(s, "attention.head_count", FL_MOST_HEADS, c->layers, &c->heads));
     c->kv_heads = c->heads;
-    FL_TRY(read_size(s, "attention.head_count_kv", MOST_HEADS, c->layers, &c->kv_heads));
+    FL_TRY(read_size(s, "attention.head_count_kv", FL_MOST_HEADS, c->layers, &c->kv_heads));
     if (c->heads % c->kv_heads)
         return fl_gguf_fail(FL_ERR_FORMAT, s->keys, key_of(s, "attention.head_count_kv", key),
                             "does not divide attention.head_count");
     c->head_dim = c->width % c->heads ? 0 : c->width / c->heads;
     int64_t value_dim = c->head_dim;
-    FL_TRY(read_size(s, "attention.key_length", MOST_WIDTH, 0, &c->head_dim));
-    FL_TRY(read_size(s, "attention.value_length", MOST_WIDTH, 0, &value_dim));
+    FL_TRY(read_size(s, "attention.key_length", FL_MOST_WIDTH, 0, &c->head_dim));
+    FL_TRY(read_size(s, "attention.value_length", FL_MOST_WIDTH, 0, &value_dim));
     if (value_dim != c->head_dim)
         return fl_gguf_fail(FL_ERR_UNSUPPORTED, s->keys, key_of(s, "attention.value_length", key),
                             "values of another size than attention.key_length are not supported");
@@ -224,7 +219,7 @@ static fl_status read_tensors(const source *s, fl_config *c)
     if (!embed)
         return fl_gguf_fail(FL_ERR_FORMAT, s->keys, "token_embd.weight",
                             "the tensor is missing; does the file hold a vocabulary only?");
-    if (embed->rank != 2 || embed->dim[0] > MOST_VOCAB)
+    if (embed->rank != 2 || embed->dim[0] > FL_MOST_VOCAB)
         return fl_gguf_fail(FL_ERR_FORMAT, s->keys, "token_embd.weight", "is not a matrix [vocabulary, width]");
     c->vocab = embed->dim[0];
     c->tied_head = !has_tensor(s, FL_GGUF_HEAD);

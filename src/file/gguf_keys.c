@@ -90,6 +90,15 @@ void fl_gguf_put_value(fl_gguf_keys *k, const fl_gguf_value *value)
     fl_buffer_append(&k->bytes, value->data, (size_t)(value->end - value->data));
 }
 
+void fl_gguf_put_header(fl_buffer *b, const fl_gguf_keys *k, int64_t tensors)
+{
+    fl_buffer_append(b, "GGUF", 4);
+    fl_put_le(b, 3, 4);
+    fl_put_le(b, (uint64_t)tensors, 8);
+    fl_put_le(b, (uint64_t)k->count, 8);
+    if (k->bytes.size) fl_buffer_append(b, k->bytes.data, k->bytes.size);
+}
+
 void fl_gguf_keys_free(fl_gguf_keys *k)
 {
     fl_buffer_free(&k->bytes);

@@ -50,11 +50,7 @@ static fl_status write_header(fl_writer *w, const fl_gguf_keys *keys, const fl_f
 {
     fl_buffer b = {0};
     size_t offset = 0;
-    fl_buffer_append(&b, "GGUF", 4);
-    fl_put_le(&b, 3, 4);
-    fl_put_le(&b, (uint64_t)count, 8);
-    fl_put_le(&b, (uint64_t)keys->count, 8);
-    if (keys->bytes.size) fl_buffer_append(&b, keys->bytes.data, keys->bytes.size);
+    fl_gguf_put_header(&b, keys, count);
     fl_status status = FL_OK;
     for (int64_t i = 0; status == FL_OK && i < count; i++)
         status = describe(&b, &tensor[i], &offset);

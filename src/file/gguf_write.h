@@ -24,6 +24,8 @@ void fl_gguf_put_floats(fl_gguf_keys *k, const char *key, const float *value, in
 void fl_gguf_put_ints(fl_gguf_keys *k, const char *key, const int32_t *value, int64_t count);
 /* As it lies in another file. */
 void fl_gguf_put_value(fl_gguf_keys *k, const fl_gguf_value *value);
+/* What a file begins with: everything before the descriptions of its tensors. */
+void fl_gguf_put_header(fl_buffer *b, const fl_gguf_keys *k, int64_t tensors);
 void fl_gguf_keys_free(fl_gguf_keys *k);
 
 /* ---- files -------------------------------------------------------------------------------------------------- */

@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/size.h"
 #include "file/hf_config.h"
+#include "file/packed_model.h"
 
 #define INDEX_NAME "model.safetensors.index.json"
 
@@ -59,8 +60,10 @@ static fl_status open_shard(fl_hf *m, const char *folder, const char *name)
     char *path = fl_path_join(folder, name);
     if (!path) return fl_fail(FL_ERR_MEMORY, "%s: no memory for a path", folder);
     fl_status status = fl_safetensors_open(&m->shard[m->shards], path);
+    if (status == FL_OK && fl_is_packed_model(m->shard[m->shards++]))
+        status =
+            fl_fail(FL_ERR_UNSUPPORTED, "%s: is a packed model, whole in itself: name the file, not its folder", path);
     fl_free(path);
-    if (status == FL_OK) m->shards++;
     return status;
 }
 

@@ -4,12 +4,6 @@
 
 #include "file/rope_config.h"
 
-/* Bounds no model comes near; products of two of them fit 64 bits. */
-#define MOST_VOCAB (1 << 28)
-#define MOST_WIDTH (1 << 24)
-#define MOST_LAYERS (1 << 16)
-#define MOST_HEADS (1 << 16)
-
 /* ---- ids of special tokens ---------------------------------------------------------------------------------- */
 
 /* -1 and null mean "none". fallback is the family's default, dropped where the vocabulary is too small for it. */
@@ -113,11 +107,11 @@ typedef struct decoder_defaults {
 static fl_status read_decoder(const fl_json_at *at, fl_config *c, decoder_defaults d)
 {
     const char *activation = "silu";
-    FL_TRY(need_int(at, "vocab_size", MOST_VOCAB, &c->vocab));
-    FL_TRY(need_int(at, "hidden_size", MOST_WIDTH, &c->width));
-    FL_TRY(need_int(at, "intermediate_size", MOST_WIDTH, &c->ffn));
-    FL_TRY(need_int(at, "num_hidden_layers", MOST_LAYERS, &c->layers));
-    FL_TRY(need_int(at, "num_attention_heads", MOST_HEADS, &c->heads));
+    FL_TRY(need_int(at, "vocab_size", FL_MOST_VOCAB, &c->vocab));
+    FL_TRY(need_int(at, "hidden_size", FL_MOST_WIDTH, &c->width));
+    FL_TRY(need_int(at, "intermediate_size", FL_MOST_WIDTH, &c->ffn));
+    FL_TRY(need_int(at, "num_hidden_layers", FL_MOST_LAYERS, &c->layers));
+    FL_TRY(need_int(at, "num_attention_heads", FL_MOST_HEADS, &c->heads));
     bool silent = !json_object_get(at->object, "num_key_value_heads"); /* null: as many as heads in every family */
     c->kv_heads = silent && d.kv_heads && d.kv_heads < c->heads ? d.kv_heads : c->heads;
     FL_TRY(fl_json_int(at, "num_key_value_heads", 1, c->heads, &c->kv_heads, NULL));
@@ -125,7 +119,7 @@ static fl_status read_decoder(const fl_json_at *at, fl_config *c, decoder_defaul
         return fl_json_fail(FL_ERR_FORMAT, at, "num_key_value_heads", "does not divide num_attention_heads");
 
     bool given;
-    FL_TRY(fl_json_int(at, "head_dim", 1, MOST_WIDTH, &c->head_dim, &given));
+    FL_TRY(fl_json_int(at, "head_dim", 1, FL_MOST_WIDTH, &c->head_dim, &given));
     if (!given) {
         if (c->width % c->heads)
             return fl_json_fail(FL_ERR_FORMAT, at, "num_attention_heads",
@@ -217,7 +211,7 @@ static fl_status read_qwen_window(const fl_json_at *at, fl_config *c)
     bool use = false;
     int64_t full_layers = 28;
     FL_TRY(fl_json_bool(at, "use_sliding_window", &use));
-    FL_TRY(fl_json_int(at, "max_window_layers", 0, MOST_LAYERS, &full_layers, NULL));
+    FL_TRY(fl_json_int(at, "max_window_layers", 0, FL_MOST_LAYERS, &full_layers, NULL));
     if (use) {
         FL_TRY(read_sliding_window(at, 4096, c));
         if (c->sliding_window && full_layers >= c->layers) c->sliding_window = 0;
@@ -315,11 +309,11 @@ static fl_status read_gelu(const fl_json_at *at, const char *key, const char *fa
 
 static fl_status read_neox(const fl_json_at *at, fl_config *c)
 {
-    FL_TRY(need_int(at, "vocab_size", MOST_VOCAB, &c->vocab));
-    FL_TRY(need_int(at, "hidden_size", MOST_WIDTH, &c->width));
-    FL_TRY(need_int(at, "intermediate_size", MOST_WIDTH, &c->ffn));
-    FL_TRY(need_int(at, "num_hidden_layers", MOST_LAYERS, &c->layers));
-    FL_TRY(need_int(at, "num_attention_heads", MOST_HEADS, &c->heads));
+    FL_TRY(need_int(at, "vocab_size", FL_MOST_VOCAB, &c->vocab));
+    FL_TRY(need_int(at, "hidden_size", FL_MOST_WIDTH, &c->width));
+    FL_TRY(need_int(at, "intermediate_size", FL_MOST_WIDTH, &c->ffn));
+    FL_TRY(need_int(at, "num_hidden_layers", FL_MOST_LAYERS, &c->layers));
+    FL_TRY(need_int(at, "num_attention_heads", FL_MOST_HEADS, &c->heads));
     c->kv_heads = c->heads;
     if (c->width % c->heads)
         return fl_json_fail(FL_ERR_FORMAT, at, "num_attention_heads", "does not divide hidden_size");
@@ -344,17 +338,17 @@ static fl_status read_neox(const fl_json_at *at, fl_config *c)
 
 static fl_status read_gpt2(const fl_json_at *at, fl_config *c)
 {
-    FL_TRY(need_int(at, "vocab_size", MOST_VOCAB, &c->vocab));
-    FL_TRY(need_int(at, "n_embd", MOST_WIDTH, &c->width));
-    FL_TRY(need_int(at, "n_layer", MOST_LAYERS, &c->layers));
-    FL_TRY(need_int(at, "n_head", MOST_HEADS, &c->heads));
+    FL_TRY(need_int(at, "vocab_size", FL_MOST_VOCAB, &c->vocab));
+    FL_TRY(need_int(at, "n_embd", FL_MOST_WIDTH, &c->width));
+    FL_TRY(need_int(at, "n_layer", FL_MOST_LAYERS, &c->layers));
+    FL_TRY(need_int(at, "n_head", FL_MOST_HEADS, &c->heads));
     c->kv_heads = c->heads;
     if (c->width % c->heads) return fl_json_fail(FL_ERR_FORMAT, at, "n_head", "does not divide n_embd");
     c->head_dim = c->width / c->heads;
     c->ffn = 4 * c->width;
-    FL_TRY(fl_json_int(at, "n_inner", 1, MOST_WIDTH, &c->ffn, NULL));
+    FL_TRY(fl_json_int(at, "n_inner", 1, FL_MOST_WIDTH, &c->ffn, NULL));
     c->window = 1024;
-    FL_TRY(fl_json_int(at, "n_positions", 1, MOST_WIDTH, &c->window, NULL));
+    FL_TRY(fl_json_int(at, "n_positions", 1, FL_MOST_WIDTH, &c->window, NULL));
     FL_TRY(read_eps(at, "layer_norm_epsilon", 1e-5, &c->norm_eps));
     FL_TRY(read_gelu(at, "activation_function", "gelu_new", c));
     c->tied_head = true;

@@ -20,6 +20,7 @@ struct fl_safetensors {
     fl_file_tensor *tensor;
     int64_t count;
     int64_t *index;
+    size_t *offset;
     void **copy; /* aligned copies of misaligned tensors */
     int64_t copies;
 };
@@ -181,7 +182,7 @@ static fl_status align_tensor(fl_safetensors *s, fl_file_tensor *t, size_t bytes
     return FL_OK;
 }
 
-static fl_status read_header(fl_safetensors *s, const uint8_t *data, size_t data_bytes, entry *e)
+static fl_status read_header(fl_safetensors *s, const uint8_t *bytes, size_t header_bytes, size_t data_bytes, entry *e)
 {
     int64_t count = 0;
     const char *name;
@@ -197,11 +198,13 @@ static fl_status read_header(fl_safetensors *s, const uint8_t *data, size_t data
     FL_TRY(check_places(s, e, count, data_bytes));
 
     s->tensor = fl_calloc((size_t)count, sizeof *s->tensor);
+    s->offset = fl_calloc((size_t)count, sizeof *s->offset);
     s->copy = fl_calloc((size_t)count, sizeof *s->copy);
-    if (!s->tensor || !s->copy) return FL_ERR_MEMORY;
+    if (!s->tensor || !s->offset || !s->copy) return FL_ERR_MEMORY;
     for (int64_t i = 0; i < count; i++) {
+        s->offset[i] = header_bytes + e[i].begin;
         s->tensor[i] = e[i].tensor;
-        s->tensor[i].data = data + e[i].begin;
+        s->tensor[i].data = bytes + s->offset[i];
         FL_TRY(align_tensor(s, &s->tensor[i], e[i].end - e[i].begin));
     }
     s->count = count;
@@ -232,7 +235,7 @@ static fl_status parse(fl_safetensors *s, const uint8_t *bytes, size_t size)
 
     entry *e = fl_calloc(json_object_size(s->header), sizeof *e);
     if (!e) return FL_ERR_MEMORY;
-    fl_status status = read_header(s, bytes + 8 + length, size - 8 - (size_t)length, e);
+    fl_status status = read_header(s, bytes, 8 + (size_t)length, size - 8 - (size_t)length, e);
     fl_free(e);
     return status;
 }
@@ -272,6 +275,7 @@ void fl_safetensors_close(fl_safetensors *s)
     for (int64_t i = 0; i < s->copies; i++)
         fl_free_aligned(s->copy[i]);
     fl_free(s->copy);
+    fl_free(s->offset);
     fl_free(s->index);
     fl_free(s->tensor);
     json_decref(s->header);
@@ -282,6 +286,11 @@ void fl_safetensors_close(fl_safetensors *s)
 int64_t fl_safetensors_count(const fl_safetensors *s)
 {
     return s->count;
+}
+
+size_t fl_safetensors_offset(const fl_safetensors *s, int64_t i)
+{
+    return s->offset[i];
 }
 
 const fl_file_tensor *fl_safetensors_at(const fl_safetensors *s, int64_t i)

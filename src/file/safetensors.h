@@ -16,6 +16,7 @@ fl_status fl_safetensors_parse(fl_safetensors **out, const char *name, const voi
 void fl_safetensors_close(fl_safetensors *s);
 
 int64_t fl_safetensors_count(const fl_safetensors *s);
+size_t fl_safetensors_offset(const fl_safetensors *s, int64_t i); /* of tensor i's data in the file */
 const fl_file_tensor *fl_safetensors_at(const fl_safetensors *s, int64_t i);          /* in the order of their data */
 const fl_file_tensor *fl_safetensors_find(const fl_safetensors *s, const char *name); /* NULL: none */
 /* A string of "__metadata__", NULL if there is none under that key. */

@@ -73,8 +73,9 @@ fl_status fl_safetensors_write_header(fl_writer *w, const fl_file_tensor *tensor
     if (status != FL_OK) return w->status = status;
     if (!text) return w->status = fl_fail(FL_ERR_MEMORY, "safetensors: no memory for the header");
 
-    static const char spaces[8] = "        ";
-    size_t length = strlen(text), padding = (8 - length % 8) % 8;
+    /* The data begin at a multiple of 64, as packed models need it and as maps are read fastest. */
+    static const char spaces[] = "                                                               ";
+    size_t length = strlen(text), padding = (64 - (8 + length) % 64) % 64;
     uint8_t prefix[8];
     for (int i = 0; i < 8; i++)
         prefix[i] = (uint8_t)((uint64_t)(length + padding) >> (8 * i));

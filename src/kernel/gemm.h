@@ -26,6 +26,7 @@ typedef struct fl_gemm_out {
 } fl_gemm_out;
 
 #define FL_GEMM_PANEL 32
+#define FL_GEMM_LAYOUT "dense32/1" /* of the panels above, in files: a new number where their bytes change */
 
 /* First of n things that part i takes when they are dealt evenly to `parts`, the larger parts first. */
 static inline int64_t fl_gemm_share(int64_t n, int64_t parts, int64_t i)

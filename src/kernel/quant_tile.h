@@ -32,6 +32,7 @@
 #include "kernel/quant.h"
 
 #define FL_QUANT_PANEL 32
+#define FL_QUANT_LAYOUT "quant32/1" /* of the panels above, in files: a new number where their bytes change */
 #define FL_QUANT_MOST_HEIGHT 6
 #define FL_QUANT_ROW_CHUNK_BYTES 52 /* of one row's chunk in a tile */
 

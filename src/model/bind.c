@@ -75,10 +75,40 @@ static fl_status check_blocks(const fl_model *m, const fl_file_tensor *t, const 
 
 static fl_status pack(fl_model *m, fl_weight *w)
 {
-    const fl_device *d = m->engine->device;
-    FL_TRY(d->table->pack(m->engine->device, &w->stored, &w->packed));
-    m->weight_bytes += (int64_t)d->table->packed_bytes(d, &w->stored);
+    fl_device *d = m->engine->device;
+    FL_TRY(d->table->pack(d, &w->stored, &w->packed));
+    m->weight_bytes += (int64_t)d->table->panels(d, w->packed).bytes;
     return FL_OK;
+}
+
+/* What a packed file has of outputs [first, first + rows) of a tensor, used where it lies. */
+static fl_status map_panels(fl_model *m, fl_weight *w, int64_t place)
+{
+    const fl_packed_model *file = fl_checkpoint_packed(m->checkpoint);
+    const fl_panels *p = &file->panels[place];
+    const char *path = fl_checkpoint_path(m->checkpoint);
+    fl_device *d = m->engine->device;
+    size_t offset;
+    const char *entry = fl_packed_model_entry(file, place, &offset);
+    if (p->rows != w->stored.rows || p->cols != w->stored.cols)
+        return fl_fail(FL_ERR_SHAPE, "%s: offset %zu: panels %s are [%lld, %lld] but the config asks for [%lld, %lld]",
+                       path, offset, entry, (long long)p->rows, (long long)p->cols, (long long)w->stored.rows,
+                       (long long)w->stored.cols);
+    fl_status s = d->table->packed_from(d, p, &w->packed);
+    if (s != FL_OK) return fl_fail_within(s, "%s: offset %zu: panels %s", path, offset, entry);
+    m->weight_bytes += (int64_t)p->bytes;
+    m->mapped_bytes += (int64_t)p->bytes;
+    return FL_OK;
+}
+
+static fl_status find_panels(int64_t *place, const fl_model *m, const char *name, int64_t first, int64_t rows)
+{
+    char entry[FL_PACKED_NAME];
+    fl_packed_name(entry, name, first, rows);
+    *place = fl_packed_model_find(fl_checkpoint_packed(m->checkpoint), entry);
+    if (*place >= 0) return FL_OK;
+    return fl_fail(FL_ERR_FORMAT, "%s: panels %s are missing (family %s needs them)", fl_checkpoint_path(m->checkpoint),
+                   entry, m->config.family);
 }
 
 static fl_status fill(fl_model *m, fl_weight *w, const fl_weight_query *q)
@@ -94,7 +124,9 @@ static fl_status fill(fl_model *m, fl_weight *w, const fl_weight_query *q)
     }
     if (q->use == FL_WEIGHT_TABLE) {
         size_t bytes;
-        if (fl_dtype_bytes(w->stored.type, (size_t)(q->rows * q->cols), &bytes)) m->weight_bytes += (int64_t)bytes;
+        if (!fl_dtype_bytes(w->stored.type, (size_t)(q->rows * q->cols), &bytes)) return FL_OK;
+        m->weight_bytes += (int64_t)bytes;
+        if (fl_checkpoint_packed(m->checkpoint)) m->mapped_bytes += (int64_t)bytes;
         return FL_OK;
     }
     return pack(m, w);
@@ -129,6 +161,27 @@ void fl_tensor_list_free(fl_tensor_list *list)
     *list = (fl_tensor_list){0};
 }
 
+/* A matrix of a packed file: its panels, and no rows. */
+static fl_status bind_panels(fl_model *m, fl_weight **out, const fl_weight_query *q, const char *name)
+{
+    int64_t place;
+    size_t offset;
+    FL_TRY(find_panels(&place, m, name, q->first, q->rows));
+    const fl_packed_model *file = fl_checkpoint_packed(m->checkpoint);
+    fl_weight *w = fl_calloc(1, sizeof *w);
+    if (!w) return FL_ERR_MEMORY;
+    w->name = fl_packed_model_entry(file, place, &offset);
+    w->stored = (fl_stored){file->panels[place].type, q->rows, q->cols, q->cols, 1, NULL};
+    fl_status s = append(m, w, NULL);
+    if (s != FL_OK) {
+        fl_free(w);
+        return s;
+    }
+    *out = w;
+    m->parameters += q->rows * q->cols;
+    return map_panels(m, w, place);
+}
+
 fl_status fl_model_bind(fl_model *m, fl_weight **out, fl_weight_query query, const char *format, ...)
 {
     char name[256];
@@ -138,6 +191,8 @@ fl_status fl_model_bind(fl_model *m, fl_weight **out, fl_weight_query query, con
     va_end(list);
     *out = NULL;
     if (m->listing) return query.optional ? FL_OK : add_to_list(m, &query, name);
+    if (fl_checkpoint_packed(m->checkpoint) && (query.use == FL_WEIGHT_MATRIX || query.use == FL_WEIGHT_MATRIX_T))
+        return bind_panels(m, out, &query, name);
     const fl_file_tensor *t = fl_checkpoint_find(m->checkpoint, name);
     if (!t && query.optional) return FL_OK;
     if (!t)
@@ -163,5 +218,8 @@ fl_status fl_model_tie_head(fl_model *m)
 {
     m->head = m->embed;
     if (m->listing) return FL_OK;
-    return pack(m, m->head);
+    if (!fl_checkpoint_packed(m->checkpoint)) return pack(m, m->head);
+    int64_t place;
+    FL_TRY(find_panels(&place, m, m->head->name, 0, m->head->stored.rows));
+    return map_panels(m, m->head, place);
 }

@@ -71,6 +71,7 @@ static bool bound(const fl_model *m, const fl_file_tensor *t)
 
 fl_status fl_model_write(const fl_model *m, const fl_overlay *overlay, const char *folder, fl_dtype type)
 {
+    FL_TRY(fl_checkpoint_need_rows(m->checkpoint, "exported"));
     int64_t all = fl_checkpoint_count(m->checkpoint), count = 0;
     fl_file_tensor *tensor = fl_calloc((size_t)all, sizeof *tensor);
     float **copy = fl_calloc((size_t)all, sizeof *copy);

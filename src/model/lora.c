@@ -589,7 +589,8 @@ fl_status fl_convert_lora(const char *model, const char *lora, const char *path)
     FL_TRY(fl_checkpoint_open(&c, model));
     const fl_config *config = fl_checkpoint_config(c);
     adapter a = {.scale = 1, .strength = 1};
-    fl_status s = open_adapter(&a, config, lora);
+    fl_status s = fl_checkpoint_need_rows(c, "the model of an adapter that is written");
+    if (s == FL_OK) s = open_adapter(&a, config, lora);
     a.family = fl_gguf_family_of_config(config);
     if (s == FL_OK && !a.family)
         s = fl_fail(FL_ERR_UNSUPPORTED, "%s: family %s has no name in GGUF", model, config->family);

@@ -6,7 +6,7 @@
 #include "base/alloc.h"
 #include "base/size.h"
 #include "model/rope_options.h"
-#include "text/gguf_tokenizer.h"
+#include "text/model_tokenizer.h"
 
 static const fl_arch *const archs[] = {&fl_arch_llama, &fl_arch_mistral, &fl_arch_qwen2, &fl_arch_qwen3,
                                        &fl_arch_phi3,  &fl_arch_gptneox, &fl_arch_gpt2};
@@ -48,6 +48,24 @@ static fl_status refuse_unused(const fl_model *m)
     return FL_OK;
 }
 
+/* The same of panels. */
+static fl_status refuse_unused_panels(const fl_model *m)
+{
+    const fl_packed_model *file = fl_checkpoint_packed(m->checkpoint);
+    const fl_device *d = m->engine->device;
+    for (int64_t i = 0; file && i < file->places; i++) {
+        bool used = !file->panels[i].layout;
+        for (int j = 0; j < m->weights && !used; j++)
+            used = m->weight[j]->packed && d->table->panels(d, m->weight[j]->packed).data == file->panels[i].data;
+        size_t offset;
+        if (!used)
+            return fl_fail(FL_ERR_UNSUPPORTED, "%s: panels %s are not used by family %s as configured",
+                           fl_checkpoint_path(m->checkpoint), fl_packed_model_entry(file, i, &offset),
+                           m->config.family);
+    }
+    return FL_OK;
+}
+
 static fl_status open_parts(fl_model *m, const char *path, const fl_model_options *options)
 {
     FL_TRY(fl_checkpoint_open(&m->checkpoint, path));
@@ -58,6 +76,7 @@ static fl_status open_parts(fl_model *m, const char *path, const fl_model_option
                        "%s: family %s is unknown; furlong reads llama, mistral, qwen2, qwen3, phi3, gpt_neox "
                        "and gpt2",
                        path, m->config.family);
+    if (options->lora) FL_TRY(fl_checkpoint_need_rows(m->checkpoint, "merged with an adapter"));
     FL_TRY(fl_rope_options_apply(&m->config, &options->rope, options->context));
     m->scheme = (fl_scheme){.rope = m->config.rotary ? &m->config.rope : NULL,
                             .interleaved = m->config.rope_interleaved,
@@ -69,7 +88,8 @@ static fl_status open_parts(fl_model *m, const char *path, const fl_model_option
     if (s == FL_OK) s = m->arch->bind(m);
     fl_engine_unlock(m->engine);
     FL_TRY(s);
-    return refuse_unused(m);
+    FL_TRY(refuse_unused(m));
+    return refuse_unused_panels(m);
 }
 
 fl_status fl_model_open(fl_model **out, fl_engine *engine, const char *path, const fl_model_options *options)
@@ -121,7 +141,10 @@ fl_status fl_model_get_info(const fl_model *m, fl_model_info *info)
 {
     if (!m || !info || info->size != sizeof *info)
         return fl_fail(FL_ERR_ARGUMENT, "fl_model_info.size is not %zu", sizeof(fl_model_info));
-    static const char *const formats[] = {[FL_FORMAT_HF] = "Hugging Face", [FL_FORMAT_LLAMA2C] = "llama2.c", [FL_FORMAT_GGUF] = "GGUF"};
+    static const char *const formats[] = {[FL_FORMAT_HF] = "Hugging Face",
+                                          [FL_FORMAT_LLAMA2C] = "llama2.c",
+                                          [FL_FORMAT_GGUF] = "GGUF",
+                                          [FL_FORMAT_PACKED] = "packed"};
     const fl_config *c = &m->config;
     double freq[FL_ROPE_MAX_PAIRS] = {0}, magnitude = 1;
     if (c->rotary) FL_TRY(fl_rope_frequencies(&c->rope, fl_model_window(m), freq, &magnitude));
@@ -129,11 +152,11 @@ fl_status fl_model_get_info(const fl_model *m, fl_model_info *info)
                             .path = fl_checkpoint_path(m->checkpoint),
                             .format = formats[fl_checkpoint_format(m->checkpoint)],
                             .family = c->family,
-                            .tokenizer = fl_gguf_has_tokenizer(fl_checkpoint_gguf(m->checkpoint))
-                                             ? fl_checkpoint_path(m->checkpoint)
-                                             : fl_checkpoint_tokenizer(m->checkpoint),
+                            .tokenizer = fl_tokenizer_inside(m->checkpoint) ? fl_checkpoint_path(m->checkpoint)
+                                                                            : fl_checkpoint_tokenizer(m->checkpoint),
                             .parameters = m->parameters,
                             .weight_bytes = m->weight_bytes,
+                            .mapped_bytes = m->mapped_bytes,
                             .vocab = c->vocab,
                             .width = c->width,
                             .layers = c->layers,

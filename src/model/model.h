@@ -34,11 +34,11 @@ struct fl_model {
     const fl_arch *arch;
     fl_scheme scheme;
     fl_weight **weight;            /* in binding order; weight[i]->index == i */
-    const fl_file_tensor **source; /* the tensor of the file, or of lora, that weight[i] is (a part of) */
+    const fl_file_tensor **source; /* the tensor of the file, or of lora, that weight[i] is (a part of); NULL: panels */
     int weights, weight_capacity;
     fl_weight *embed, *head, *head_bias;
     void *body; /* the family's own; freed with fl_free */
-    int64_t parameters, weight_bytes;
+    int64_t parameters, weight_bytes, mapped_bytes;
     fl_tensor_list *listing; /* not NULL: binding only collects what it would look up */
 };
 
@@ -63,6 +63,10 @@ typedef struct fl_weight_query {
 
 fl_status fl_model_bind(fl_model *m, fl_weight **out, fl_weight_query query, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
+
+/* Enough of every tensor to tell two trainings of one architecture apart, without reading the whole file. A packed
+ * model has the sum of the model it was packed from. */
+uint64_t fl_model_weights_sum(const fl_model *m);
 
 /* The head when it shares the embedding matrix: that weight, packed as well. */
 fl_status fl_model_tie_head(fl_model *m);

@@ -16,7 +16,7 @@
 typedef struct fl_weight {
     const char *name;    /* Hugging Face name */
     int index;           /* position in the model's list: the key of an overlay */
-    fl_stored stored;    /* rows = outputs, cols = inputs */
+    fl_stored stored;    /* rows = outputs, cols = inputs; without data where a packed file has panels alone */
     fl_packed *packed;   /* matrices used in products; NULL for vectors and look-up tables */
     const float *values; /* vectors: [stored.cols] */
 } fl_weight;

@@ -4,9 +4,6 @@
 #include "file/checksum.h"
 #include "session/session.h"
 
-/* Enough of every tensor to tell two trainings of one architecture apart, without reading the whole file. */
-#define SAMPLE_BYTES 4096
-
 static void add_real(fl_checksum *sum, double value)
 {
     uint64_t bits;
@@ -31,25 +28,12 @@ static uint64_t schedule(const fl_rope_spec *rope)
     return fl_checksum_value(&sum);
 }
 
-static uint64_t weights(const fl_model *m)
-{
-    fl_checksum sum;
-    fl_checksum_start(&sum);
-    for (int64_t i = 0; i < fl_checkpoint_count(m->checkpoint); i++) {
-        const fl_file_tensor *t = fl_lora_applied(&m->lora, fl_checkpoint_at(m->checkpoint, i));
-        size_t bytes = 0;
-        if (fl_file_tensor_bytes(t, &bytes) == FL_OK)
-            fl_checksum_add(&sum, t->data, bytes < SAMPLE_BYTES ? bytes : SAMPLE_BYTES);
-    }
-    return fl_checksum_value(&sum);
-}
-
 char *fl_session_identity(const fl_model *m, const fl_scheme *scheme)
 {
     const fl_config *c = &m->config;
     fl_buffer text = {0};
     fl_buffer_format(&text, "%s of %lld layers, width %lld, vocabulary %lld, weights %016llx", c->family,
-                     (long long)c->layers, (long long)c->width, (long long)c->vocab, (unsigned long long)weights(m));
+                     (long long)c->layers, (long long)c->width, (long long)c->vocab, (unsigned long long)fl_model_weights_sum(m));
     if (scheme->rope)
         fl_buffer_format(&text, ", rope %s %016llx", fl_rope_kind_name(scheme->rope->kind),
                          (unsigned long long)schedule(scheme->rope));

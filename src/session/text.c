@@ -2,19 +2,13 @@
 #include <string.h>
 
 #include "model/model.h"
-#include "text/gguf_tokenizer.h"
-#include "text/tokenizer.h"
+#include "text/model_tokenizer.h"
 
 fl_status fl_tokenizer_load(fl_tokenizer **out, const char *path, const fl_model *model)
 {
     if (!out || (!path && !model))
         return fl_fail(FL_ERR_ARGUMENT, "fl_tokenizer_load: out is NULL, or path and model both are");
-    if (!path && fl_gguf_has_tokenizer(fl_checkpoint_gguf(model->checkpoint)))
-        return fl_tokenizer_open_gguf(out, fl_checkpoint_gguf(model->checkpoint));
-    if (!path) path = fl_checkpoint_tokenizer(model->checkpoint);
-    if (!path)
-        return fl_fail(FL_ERR_ARGUMENT, "%s: no tokenizer lies beside the model; name one (--tokenizer FILE)",
-                       fl_checkpoint_path(model->checkpoint));
+    if (!path) return fl_tokenizer_open_model(out, model->checkpoint);
     return fl_tokenizer_open_sized(out, path, model ? model->config.vocab : 0);
 }
 

@@ -24,6 +24,17 @@ typedef struct fl_stored {
     const void *data;
 } fl_stored;
 
+/* A weight in the form in which a device multiplies with it, in memory or in a mapped file: groups of outputs side by
+ * side, in a layout that the device names. */
+#define FL_PANELS_ALIGNMENT 64
+typedef struct fl_panels {
+    const char *layout; /* name and version; another name is another order of bytes */
+    fl_dtype type;      /* that values keep */
+    int64_t rows, cols; /* as in fl_stored */
+    const void *data;   /* at a multiple of FL_PANELS_ALIGNMENT */
+    size_t bytes;
+} fl_panels;
+
 /* Row n as fp32. */
 void fl_stored_row(const fl_stored *s, int64_t n, float *out);
 

@@ -160,7 +160,10 @@ fl_status fl_chat_template_find(fl_buffer *out, const fl_checkpoint *c)
         if (text.bytes) fl_buffer_append(out, text.bytes, text.length);
         return out->failed ? FL_ERR_MEMORY : FL_OK;
     }
-    for (size_t i = 0; i < sizeof files / sizeof *files && !out->size; i++)
+    const fl_packed_model *packed = fl_checkpoint_packed(c);
+    if (packed && packed->chat_template.data)
+        fl_buffer_append(out, packed->chat_template.data, packed->chat_template.size);
+    for (size_t i = 0; !packed && i < sizeof files / sizeof *files && !out->size; i++)
         FL_TRY(read_file(out, fl_checkpoint_folder(c), files[i]));
     return out->failed ? FL_ERR_MEMORY : FL_OK;
 }

@@ -27,7 +27,7 @@ const fl_chat_template *fl_chat_template_named(const char *name); /* NULL: none 
 /* NULL: none of the formats known here. */
 const fl_chat_template *fl_chat_template_detect(const char *jinja);
 
-/* The model's own template: of a GGUF file tokenizer.chat_template, else chat_template.jinja, or chat_template in
+/* The model's own template: of a GGUF or packed file what it carries, else chat_template.jinja, or chat_template in
  * tokenizer_config.json or chat_template.json of the model's folder. Nothing is appended when there is none. */
 fl_status fl_chat_template_find(fl_buffer *out, const fl_checkpoint *c);
 

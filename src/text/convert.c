@@ -292,6 +292,7 @@ static fl_status convert(conversion *c, const char *model)
 {
     FL_TRY(find_format(c));
     FL_TRY(fl_checkpoint_open(&c->source, model));
+    FL_TRY(fl_checkpoint_need_rows(c->source, "converted"));
     c->config = fl_checkpoint_config(c->source);
     FL_TRY(find_type(c));
     FL_TRY(open_tokenizer(c));

@@ -91,7 +91,21 @@ static fl_status load(fl_tokenizer *t, const fl_buffer *bytes, const char *path,
                    path);
 }
 
-fl_status fl_tokenizer_open_bytes(fl_tokenizer **out, const fl_buffer *bytes, const char *path, int64_t vocab)
+static fl_status apply_neighbour(fl_tokenizer *t, const char *path)
+{
+    char *file = NULL;
+    fl_buffer config = {0};
+    FL_TRY(fl_tokenizer_config_find(&file, path));
+    if (!file) return FL_OK;
+    fl_status status = fl_file_read(&config, file, FL_TOKENIZER_FILE_BYTES);
+    if (status == FL_OK) status = fl_tokenizer_config_apply(t, &config, file);
+    fl_buffer_free(&config);
+    fl_free(file);
+    return status;
+}
+
+fl_status fl_tokenizer_open_bytes(fl_tokenizer **out, const fl_buffer *bytes, const fl_buffer *config, const char *path,
+                                  int64_t vocab)
 {
     fl_tokenizer *t = fl_calloc(1, sizeof(*t));
     if (!t) return FL_ERR_MEMORY;
@@ -101,7 +115,8 @@ fl_status fl_tokenizer_open_bytes(fl_tokenizer **out, const fl_buffer *bytes, co
     fl_checksum_add(&checksum, bytes->data, bytes->size);
     t->checksum = fl_checksum_value(&checksum);
     fl_status status = load(t, bytes, path, vocab);
-    if (status == FL_OK) status = fl_tokenizer_config_apply(t, path);
+    if (status == FL_OK && !config) status = apply_neighbour(t, path);
+    if (status == FL_OK && config && config->size) status = fl_tokenizer_config_apply(t, config, path);
     if (status == FL_OK)
         *out = t;
     else
@@ -110,7 +125,7 @@ fl_status fl_tokenizer_open_bytes(fl_tokenizer **out, const fl_buffer *bytes, co
 }
 
 /* Models are larger than what is read whole. */
-static bool is_gguf(const char *path)
+bool fl_is_gguf_file(const char *path)
 {
     char magic[4] = {0};
     FILE *file = fopen(path, "rbe");
@@ -122,26 +137,34 @@ static bool is_gguf(const char *path)
 static fl_status open_file(fl_tokenizer **out, const char *path, int64_t vocab)
 {
     fl_buffer bytes = {0};
-    if (is_gguf(path)) return fl_tokenizer_open_gguf_file(out, path);
+    if (fl_is_gguf_file(path)) return fl_tokenizer_open_gguf_file(out, path);
     FL_TRY(fl_file_read(&bytes, path, FL_TOKENIZER_FILE_BYTES));
-    fl_status status = fl_tokenizer_open_bytes(out, &bytes, path, vocab);
+    fl_status status = fl_tokenizer_open_bytes(out, &bytes, NULL, path, vocab);
     fl_buffer_free(&bytes);
     return status;
 }
 
-fl_status fl_tokenizer_open_sized(fl_tokenizer **out, const char *path, int64_t vocab)
+fl_status fl_tokenizer_find(char **out, const char *path)
 {
     static const char *const names[] = {"tokenizer.json", "tokenizer.model", "spiece.model", "tokenizer.bin"};
-    if (!fl_file_is_folder(path)) return open_file(out, path, vocab);
+    if (!fl_file_is_folder(path)) return (*out = fl_strdup(path)) ? FL_OK : FL_ERR_MEMORY;
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         char *file = fl_path_join(path, names[i]);
         if (!file) return FL_ERR_MEMORY;
-        bool exists = fl_file_exists(file);
-        fl_status status = exists ? open_file(out, file, vocab) : FL_OK;
+        *out = file;
+        if (fl_file_exists(file)) return FL_OK;
         fl_free(file);
-        if (exists) return status;
     }
     return fl_fail(FL_ERR_IO, "%s: holds no tokenizer.json, tokenizer.model, spiece.model or tokenizer.bin", path);
+}
+
+fl_status fl_tokenizer_open_sized(fl_tokenizer **out, const char *path, int64_t vocab)
+{
+    char *file = NULL;
+    FL_TRY(fl_tokenizer_find(&file, path));
+    fl_status status = open_file(out, file, vocab);
+    fl_free(file);
+    return status;
 }
 
 fl_status fl_tokenizer_open(fl_tokenizer **out, const char *path)

@@ -53,19 +53,23 @@ static fl_status apply(fl_tokenizer *t, const fl_json_at *at)
     return read_add(at, "add_eos_token", t->eos, false, &t->suffix);
 }
 
-fl_status fl_tokenizer_config_apply(fl_tokenizer *t, const char *path)
+fl_status fl_tokenizer_config_apply(fl_tokenizer *t, const fl_buffer *config, const char *name)
+{
+    json_t *root = NULL;
+    FL_TRY(fl_json_parse(&root, name, config->data, config->size, LIMITS));
+    fl_status status = apply(t, &(fl_json_at){root, name, ""});
+    json_decref(root);
+    return status;
+}
+
+fl_status fl_tokenizer_config_find(char **out, const char *path)
 {
     const char *slash = strrchr(path, '/');
     char *folder = slash ? fl_strndup(path, slash == path ? 1 : (size_t)(slash - path)) : fl_strdup(".");
     char *file = folder ? fl_path_join(folder, "tokenizer_config.json") : NULL;
-    fl_status status = file ? FL_OK : FL_ERR_MEMORY;
-    json_t *root = NULL;
-    if (file && fl_file_exists(file)) {
-        status = fl_json_read(&root, file, LIMITS);
-        if (status == FL_OK) status = apply(t, &(fl_json_at){root, file, ""});
-        json_decref(root);
-    }
-    fl_free(file);
     fl_free(folder);
-    return status;
+    if (!file) return FL_ERR_MEMORY;
+    *out = fl_file_exists(file) ? file : NULL;
+    if (!*out) fl_free(file);
+    return FL_OK;
 }

@@ -59,18 +59,24 @@ struct fl_tokenizer {
 fl_status fl_tokenizer_encode_counted(const fl_tokenizer *t, const char *text, size_t length, bool add_special,
                                       bool parse_special, fl_tokens *out, int64_t *steps);
 
-/* fl_tokenizer_open_sized of a file whose content is at hand (zero-terminated); path is for messages and neighbours. */
-fl_status fl_tokenizer_open_bytes(fl_tokenizer **out, const fl_buffer *bytes, const char *path, int64_t vocab);
+/* fl_tokenizer_open_sized of a file whose content is at hand (zero-terminated); config: that of its
+ * tokenizer_config.json (empty: there is none), NULL: what lies beside path. Else path is for messages. */
+fl_status fl_tokenizer_open_bytes(fl_tokenizer **out, const fl_buffer *bytes, const fl_buffer *config, const char *path,
+                                  int64_t vocab);
+/* The tokenizer's file in a folder, or path itself; fl_free(*out). */
+fl_status fl_tokenizer_find(char **out, const char *path);
+bool fl_is_gguf_file(const char *path);
 
-/* Readers. `bytes` is the file's content (zero-terminated), path is for messages and neighbours. On failure the
- * caller closes t. */
+/* Readers. `bytes` is the file's content (zero-terminated), path is for messages. On failure the caller closes t. */
 fl_status fl_pipeline_load(fl_tokenizer *t, const fl_buffer *bytes, const char *path);
 fl_status fl_sentencepiece_load(fl_tokenizer *t, const fl_buffer *bytes, const char *path);
 fl_status fl_llama2c_load(fl_tokenizer *t, const fl_buffer *bytes, const char *path, int64_t vocab);
 
-/* tokenizer_config.json in the folder of path, if it is there: bos_token, eos_token, add_bos_token and
- * add_eos_token override what the tokenizer file gave. */
-fl_status fl_tokenizer_config_apply(fl_tokenizer *t, const char *path);
+/* tokenizer_config.json, whose text is `config`: bos_token, eos_token, add_bos_token and add_eos_token override what
+ * the tokenizer file gave. name: for messages. */
+fl_status fl_tokenizer_config_apply(fl_tokenizer *t, const fl_buffer *config, const char *name);
+/* The one in the folder of path; *out NULL: there is none. fl_free(*out). */
+fl_status fl_tokenizer_config_find(char **out, const char *path);
 
 /* Give the parts of text between spellings of the strings in `special` to encode_part, and their ids to out. Without
  * parse_special the whole text is one part. */

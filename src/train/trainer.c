@@ -40,6 +40,7 @@ static fl_status check(const fl_model *m, const fl_train_options *o)
         if (!(list[i].value >= list[i].least && list[i].value <= list[i].most))
             return fl_fail(FL_ERR_ARGUMENT, "%s = %g: must lie between %g and %g", list[i].flag, list[i].value,
                            list[i].least, list[i].most);
+    FL_TRY(fl_checkpoint_need_rows(m->checkpoint, "trained"));
     if (o->batch % o->accumulate)
         return fl_fail(FL_ERR_ARGUMENT, "--accumulate %lld does not divide --batch %lld", (long long)o->accumulate,
                        (long long)o->batch);

@@ -175,6 +175,80 @@ static void test_bits_do_not_depend_on_the_rows(void **state)
     free(x_data), free(y_data), free(bias);
 }
 
+/* The bytes of panels are the same at every level, whatever the strides, so that a file of them serves all; used where
+ * they lie they give the bits of the product that was packed here. */
+static void test_panels_are_one_for_every_level(void **state)
+{
+    (void)state;
+    enum { ROWS = 5 };
+    static const fl_dtype types[] = {FL_F32, FL_F16, FL_BF16, FL_F64};
+    for (int s = 0; s < SHAPES * 2; s++) {
+        int64_t n = shapes[s % SHAPES][1], k = shapes[s % SHAPES][2];
+        fl_stored w = weight(types[s % 4], n, k, (s / 4) % 3);
+        float *x_data = numbers(ROWS * k), *want = numbers(ROWS * n), *got = numbers(ROWS * n);
+        fl_tensor x = tensor(x_data, ROWS, k, k), y = tensor(want, ROWS, n, n);
+        fl_packed *first;
+        assert_int_equal(device[0]->table->pack(device[0], &w, &first), FL_OK);
+        fl_panels panels = device[0]->table->panels(device[0], first);
+        assert_int_equal(panels.bytes, device[0]->table->packed_bytes(device[0], &w));
+        assert_int_equal(panels.type, types[s % 4] == FL_F64 ? FL_F32 : types[s % 4]);
+        for (int v = 0; v < devices; v++) {
+            fl_device *d = device[v];
+            fl_packed *packed, *mapped;
+            assert_int_equal(d->table->pack(d, &w, &packed), FL_OK);
+            fl_panels own = d->table->panels(d, packed);
+            assert_string_equal(own.layout, panels.layout);
+            assert_int_equal(own.bytes, panels.bytes);
+            assert_memory_equal(own.data, panels.data, panels.bytes);
+            fl_operand operand = {packed, w};
+            y.data = want;
+            d->table->linear(d, &operand, NULL, &x, &y, false);
+            assert_int_equal(d->table->packed_from(d, &panels, &mapped), FL_OK);
+            assert_ptr_equal(d->table->panels(d, mapped).data, panels.data);
+            operand = (fl_operand){mapped, {panels.type, n, k, k, 1, NULL}};
+            y.data = got;
+            d->table->linear(d, &operand, NULL, &x, &y, false);
+            assert_memory_equal(want, got, (size_t)(ROWS * n) * sizeof *got);
+            d->table->packed_free(d, mapped);
+            d->table->packed_free(d, packed);
+        }
+        device[0]->table->packed_free(device[0], first);
+        free((void *)(uintptr_t)w.data), free(x_data), free(want), free(got);
+    }
+}
+
+static void test_panels_refused(void **state)
+{
+    (void)state;
+    static _Alignas(64) char data[32 * 64 * 4 + 64];
+    const fl_panels right = {"dense32/1", FL_F32, 30, 64, data, 32 * 64 * 4};
+    struct {
+        fl_panels panels;
+        fl_status status;
+        const char *says;
+    } bad[] = {{right, FL_ERR_UNSUPPORTED, "layout = dense32/2"},
+               {right, FL_ERR_UNSUPPORTED, "layout = quant32/1"},
+               {right, FL_ERR_FORMAT, "8191 bytes"},
+               {right, FL_ERR_FORMAT, "12288"},
+               {right, FL_ERR_FORMAT, "4 bytes after"},
+               {right, FL_ERR_UNSUPPORTED, "type = F64"},
+               {right, FL_ERR_UNSUPPORTED, "type = Q8_0"}};
+    bad[0].panels.layout = "dense32/2";
+    bad[1].panels.layout = "quant32/1";
+    bad[2].panels.bytes--;
+    bad[3].panels.cols += 32;
+    bad[4].panels.data = data + 4;
+    bad[5].panels.type = FL_F64;
+    bad[6].panels.type = FL_Q8_0;
+    bad[6].panels.cols = 63;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        fl_packed *p = NULL;
+        assert_int_equal(device[0]->table->packed_from(device[0], &bad[i].panels, &p), bad[i].status);
+        if (!strstr(fl_error_message(), bad[i].says)) fail_msg("%s: %s", bad[i].says, fl_error_message());
+        assert_null(p);
+    }
+}
+
 /* 16-bit weights give the bits of the F32 weights that they convert to; those of Q8_0 too where they are not packed. */
 static void test_types_equal_their_converted_values(void **state)
 {
@@ -453,6 +527,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_linear_against_double),
         cmocka_unit_test(test_bits_do_not_depend_on_the_rows),
+        cmocka_unit_test(test_panels_are_one_for_every_level),
+        cmocka_unit_test(test_panels_refused),
         cmocka_unit_test(test_types_equal_their_converted_values),
         cmocka_unit_test(test_stored_blocks),
         cmocka_unit_test(test_unaligned_weights),

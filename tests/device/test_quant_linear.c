@@ -284,6 +284,40 @@ static void test_head_reads_the_same_logits(void **state)
     }
 }
 
+/* Panels are the same bytes at every level, and give the definition's bits where another device packed them. */
+static void test_panels_are_one_for_every_level(void **state)
+{
+    (void)state;
+    enum { ROWS = 3, OUT = 70 };
+    for (int f = 0; f < FORMATS; f++) {
+        int64_t k = 2 * fl_dtype_get(formats[f].dtype)->block;
+        fl_stored w = weight(f, OUT, k, 1);
+        float *x = numbers(ROWS * k), *want = definition(f, &w, x, k, ROWS, NULL), got[ROWS * OUT];
+        fl_packed *first, *own, *mapped;
+        assert_int_equal(device[0]->table->pack(device[0], &w, &first), FL_OK);
+        fl_panels panels = device[0]->table->panels(device[0], first);
+        assert_string_equal(panels.layout, "quant32/1");
+        assert_int_equal(panels.type, w.type);
+        for (int v = 0; v < devices; v++) {
+            fl_device *d = device[v];
+            assert_int_equal(d->table->pack(d, &w, &own), FL_OK);
+            assert_int_equal(d->table->panels(d, own).bytes, panels.bytes);
+            assert_memory_equal(d->table->panels(d, own).data, panels.data, panels.bytes);
+            assert_int_equal(d->table->packed_from(d, &panels, &mapped), FL_OK);
+            fl_operand operand = {mapped, {w.type, OUT, k, k, 1, NULL}};
+            fl_tensor from = {.type = FL_F32, .rows = ROWS, .cols = k, .ld = k, .data = x};
+            fl_tensor to = {.type = FL_F32, .rows = ROWS, .cols = OUT, .ld = OUT, .data = got};
+            d->table->linear(d, &operand, NULL, &from, &to, false);
+            assert_memory_equal(got, want, sizeof got);
+            d->table->packed_free(d, mapped);
+            d->table->packed_free(d, own);
+        }
+        device[0]->table->packed_free(device[0], first);
+        free_weight(&w);
+        free(x), free(want);
+    }
+}
+
 /* Panels take the file's bytes, but for rows that fill up the last panel and the K formats' integer scales, which are
  * whole bytes there: 2 to 4 bits less per value in files. */
 static void test_packed_bytes(void **state)
@@ -353,6 +387,7 @@ int main(void)
         cmocka_unit_test(test_special_activations),
         cmocka_unit_test(test_largest_integers),
         cmocka_unit_test(test_head_reads_the_same_logits),
+        cmocka_unit_test(test_panels_are_one_for_every_level),
         cmocka_unit_test(test_packed_bytes),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

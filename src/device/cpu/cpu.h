@@ -28,6 +28,8 @@ void fl_cpu_scratch_destroy(fl_device *d);
 
 /* pack.c, linear.c, matmul.c */
 fl_status fl_cpu_pack(fl_device *d, const fl_stored *w, fl_packed **out);
+fl_status fl_cpu_packed_from(fl_device *d, const fl_panels *panels, fl_packed **out);
+fl_panels fl_cpu_panels(const fl_device *d, const fl_packed *p);
 void fl_cpu_packed_free(fl_device *d, fl_packed *p);
 size_t fl_cpu_packed_bytes(const fl_device *d, const fl_stored *w);
 void fl_cpu_linear(fl_device *d, const fl_operand *w, const float *bias, const fl_tensor *x, fl_tensor *y,

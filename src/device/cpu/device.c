@@ -6,6 +6,8 @@
 static const fl_device_table cpu_table = {
     .name = "cpu",
     .pack = fl_cpu_pack,
+    .packed_from = fl_cpu_packed_from,
+    .panels = fl_cpu_panels,
     .packed_free = fl_cpu_packed_free,
     .packed_bytes = fl_cpu_packed_bytes,
     .linear = fl_cpu_linear,

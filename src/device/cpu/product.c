@@ -119,7 +119,7 @@ static void pack_step(void *context, int64_t task, int thread)
 static const char *packed_address(const job *j, int64_t panel, int64_t k0)
 {
     const fl_packed *packed = j->p->b.packed;
-    return (const char *)packed->data + (panel * j->p->k + k0) * PANEL * value_bytes(packed);
+    return (const char *)packed->panels.data + (panel * j->p->k + k0) * PANEL * value_bytes(packed);
 }
 
 /* kc values of a panel as F32: in place where they lie so, else in `slab`, which has room for twice as many. */
@@ -280,7 +280,7 @@ void fl_cpu_product(fl_device *d, const fl_product *p)
             part.b.stored.data = (const char *)b->data + blocks * (int64_t)info->block_bytes;
             pack_job pack = {.d = d, .b = part.b.stored, .steps = ceil_div(part.k, PACK_STEP), .out = chunk};
             fl_pool_run(d->pool, ceil_div(part.n, PACK_PANELS * PANEL) * pack.steps, pack_step, &pack);
-            fl_packed packed = {.type = FL_GEMM_F32, .rows = part.n, .cols = part.k, .data = chunk};
+            fl_packed packed = {.panels.data = chunk, .type = FL_GEMM_F32};
             part.b.packed = &packed;
             run(d, &part);
             k0 += part.k;

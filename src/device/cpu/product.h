@@ -7,13 +7,13 @@
 #include "kernel/quant.h"
 
 /* b in panels of 32 columns, as kernel/gemm.h says: F16 and BF16 weights stay so, others become F32; or quantised ones
- * as kernel/quant_tile.h says. */
+ * as kernel/quant_tile.h says. The record and its bytes are all there is: in memory, or mapped from a file. */
 struct fl_packed {
-    bool quantised;
+    fl_panels panels;
+    bool quantised;      /* what panels.type is to the kernels: */
     fl_quant_type quant; /* if quantised, */
     fl_gemm_type type;   /* else */
-    int64_t rows, cols; /* as in fl_stored */
-    void *data;
+    void *owned;         /* where panels.data lies, if it goes when this does */
 };
 
 typedef struct fl_product {

@@ -102,7 +102,7 @@ static void multiply_block(void *context, int64_t task, int thread)
     int64_t begin = fl_gemm_share(j->panels, j->col_blocks, col_block);
     int64_t end = fl_gemm_share(j->panels, j->col_blocks, col_block + 1);
     for (int64_t n = begin; n < end; n++) {
-        const char *panel = (const char *)p->b.packed->data + n * j->panel_bytes;
+        const char *panel = (const char *)p->b.packed->panels.data + n * j->panel_bytes;
         fl_gemm_out out = {.ldc = p->ldc,
                            .cols = fl_min64(PANEL, p->n - n * PANEL),
                            .accumulate = p->accumulate,
