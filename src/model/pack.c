@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "model/model.h"
+#include "model/export.h"
 #include "text/model_tokenizer.h"
 
 typedef struct packing {
@@ -13,13 +13,13 @@ typedef struct packing {
     int64_t panels_count, count;
 } packing;
 
-static void add_panels(packing *p, const fl_weight *w, const fl_file_tensor *source)
+static void add_panels(packing *p, int i)
 {
     const fl_device *d = p->m->engine->device;
-    const fl_dtype_info *info = fl_dtype_get(source->type);
-    int64_t blocks = ((const char *)w->stored.data - (const char *)source->data) / (int64_t)info->block_bytes;
+    const fl_weight *w = p->m->weight[i];
     char *name = p->name[p->panels_count];
-    fl_packed_name(name, source->name, blocks * info->block / w->stored.row_stride, w->stored.rows);
+    int64_t first = fl_model_weight_first(p->m, i) / w->stored.row_stride;
+    fl_packed_name(name, p->m->source[i]->name, first, w->stored.rows);
     p->panels[p->panels_count++] = (fl_packed_entry){name, d->table->panels(d, w->packed)};
 }
 
@@ -45,7 +45,7 @@ static fl_status add_weights(packing *p)
     if (!p->panels || !p->name || !p->tensor) return FL_ERR_MEMORY;
     for (int i = 0; i < m->weights; i++) {
         const fl_weight *w = m->weight[i];
-        if (w->packed) add_panels(p, w, m->source[i]);
+        if (w->packed) add_panels(p, i);
         if (!w->packed || w == m->embed) FL_TRY(add_tensor(p, m->source[i]));
     }
     return FL_OK;
