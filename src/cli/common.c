@@ -11,7 +11,7 @@
 
 static const cli_flag model_flags[] = {
     {"model", 'm', "MODEL", CLI_TEXT, AT(model), NULL, 0, 0, NULL,
-     "a Hugging Face folder, a .safetensors file in one, a GGUF file, or a llama2.c .bin"},
+     "a Hugging Face folder, a .safetensors file in one, a GGUF file, a llama2.c .bin, or a packed file"},
     {"lora", 0, "PATH", CLI_TEXT, AT(lora), NULL, 0, 0, NULL,
      "add a low-rank adapter to the weights: a folder of PEFT or a GGUF file"},
     {"lora-scaled", 0, "PATH:S", CLI_TEXT, AT(lora_scaled), NULL, 0, 0, NULL, "the same, its effect times S"},
