@@ -408,6 +408,8 @@ typedef enum fl_packing {
     FL_PACKING_SINGLE /* a sequence lies in one document; what is left at the end of one is not trained on */
 } fl_packing;
 
+typedef enum fl_recompute { FL_RECOMPUTE_OFF, FL_RECOMPUTE_ON, FL_RECOMPUTE_AUTO } fl_recompute;
+
 typedef struct fl_train_step {
     int64_t step;     /* steps taken, this one included */
     double loss;      /* mean negative log-likelihood per target token before the update */
@@ -423,7 +425,7 @@ typedef struct fl_train_options {
     size_t size;                            /* sizeof(fl_train_options) */
     int64_t length;                         /* tokens per sequence; 0: the model's window */
     int64_t batch;                          /* sequences per step */
-    int64_t accumulate;                     /* passes a step is cut into; must divide batch */
+    int64_t accumulate;                     /* passes a step is cut into; must divide batch. 0: as few as fit */
     int64_t steps;                          /* in all, counted from the first run */
     double lr;                              /* peak */
     int64_t warmup;                         /* steps from 10 % of the peak to the peak, linear */
@@ -438,7 +440,8 @@ typedef struct fl_train_options {
     const char *trainable;                  /* "embed,norm": tensors with one of these in their name train whole and all
                                                others are frozen (LongLoRA's LoRA+ with adapters); NULL: everything, or
                                                with adapters nothing else */
-    bool recompute;                         /* keep block inputs only: less memory, a third more time */
+    fl_recompute recompute;                 /* keep block inputs only: less memory, a third more time, the same bits */
+    int64_t memory_limit;                   /* bytes that training may take; 0: those of the machine or control group */
     uint64_t seed;                          /* order of the data */
     fl_packing packing;
     const char *state;                      /* file for exact resume; NULL: none */
@@ -454,9 +457,28 @@ typedef struct fl_train_options {
 
 #define FL_TRAIN_OPTIONS_INIT                                                                                          \
     {                                                                                                                  \
-        sizeof(fl_train_options), 0, 8, 1, 1000, 2e-5, 20, FL_SCHEDULE_CONSTANT, 0.0, 0.9, 0.95, 1e-8, 0.0, 1.0, 0,    \
-            16.0, NULL, NULL, false, 0, FL_PACKING_JOIN, NULL, 0, false, NULL, NULL, NULL, NULL, NULL, NULL            \
+        sizeof(fl_train_options), 0, 8, 0, 1000, 2e-5, 20, FL_SCHEDULE_CONSTANT, 0.0, 0.9, 0.95, 1e-8, 0.0, 1.0, 0,    \
+            16.0, NULL, NULL, FL_RECOMPUTE_AUTO, 0, 0, FL_PACKING_JOIN, NULL, 0, false, NULL, NULL, NULL, NULL, NULL, NULL            \
     }
+
+/* What a step takes, counted by running the model's own code with shapes only. */
+typedef struct fl_train_memory {
+    size_t size;             /* sizeof(fl_train_memory), set by the caller */
+    int64_t model_bytes;     /* weights as opened */
+    int64_t parameter_bytes; /* masters, gradients and two moments of what trains */
+    int64_t pass_bytes;      /* activations and their gradients at the peak of a pass */
+    int64_t batch_bytes;     /* ids, targets and losses */
+    int64_t total_bytes;     /* of these */
+    int64_t limit_bytes;     /* options->memory_limit, or the machine's */
+    int64_t trained;         /* numbers that train */
+    int64_t accumulate;      /* as given or chosen */
+    bool recompute;
+} fl_train_memory;
+
+/* Where options leave it open: passes are cut until one fits or has 2048 tokens or one sequence, then blocks are
+ * recomputed, then passes are cut on. A margin of 5 % and 40 MB is kept for the rest of the process. FL_ERR_MEMORY when
+ * nothing fits: the message says what would. fl_trainer_create does the same. */
+FL_API fl_status fl_train_memory_plan(fl_train_memory *out, const fl_model *model, const fl_train_options *options);
 
 FL_API fl_status fl_trainer_create(fl_trainer **out, const fl_model *model, const fl_train_options *options);
 FL_API void fl_trainer_destroy(fl_trainer *trainer);

@@ -18,10 +18,10 @@ typedef struct train_options {
     const char *recipe, *config;
     int64_t to;
     const char *out, *state, *log, *type, *cache, *tensorboard, *lora_targets, *trainable;
-    int64_t length, batch, accumulate, steps, warmup, save_every, seed, lora_rank;
+    int64_t length, batch, accumulate, steps, warmup, save_every, seed, lora_rank, memory_limit;
     double lora_alpha, lr, lr_end, beta1, beta2, eps, weight_decay, clip;
     int schedule;
-    bool recompute, resume, merge;
+    bool recompute, no_recompute, resume, merge;
 } train_options;
 
 #define AT(member) offsetof(train_options, member)
@@ -53,8 +53,8 @@ static const cli_flag train_flags[] = {
     {"type", 0, "TYPE", CLI_TEXT, AT(type), "f32", 0, 0, NULL, "of the written weights: f32, f16, bf16"},
     {"length", 0, "N", CLI_INTEGER, AT(length), "0", 0, MANY, NULL, "tokens per sequence; 0: the (scaled) window"},
     {"batch", 0, "N", CLI_INTEGER, AT(batch), "8", 1, 1 << 20, NULL, "sequences per step"},
-    {"accumulate", 0, "N", CLI_INTEGER, AT(accumulate), "1", 1, 1 << 20, NULL,
-     "passes a step is cut into, to save memory"},
+    {"accumulate", 0, "N", CLI_INTEGER, AT(accumulate), "0", 0, 1 << 20, NULL,
+     "passes a step is cut into, to save memory; 0: as few as fit"},
     {"steps", 0, "N", CLI_INTEGER, AT(steps), "1000", 0, MANY, NULL, "steps in all"},
     {"lr", 0, "R", CLI_REAL, AT(lr), "2e-5", 0, 1e3, NULL, "peak learning rate"},
     {"warmup", 0, "N", CLI_INTEGER, AT(warmup), "20", 0, MANY, NULL, "steps from 10 % of the peak to the peak"},
@@ -77,7 +77,11 @@ static const cli_flag train_flags[] = {
     {"merge", 0, NULL, CLI_SWITCH, AT(merge), NULL, 0, 0, NULL,
      "with adapters: write the merged model instead of a PEFT folder"},
     {"recompute", 0, NULL, CLI_SWITCH, AT(recompute), NULL, 0, 0, NULL,
-     "keep less for the backward pass: less memory, a third more time"},
+     "keep less for the backward pass: less memory, a third more time, the same bits; without it, where nothing else "
+     "fits"},
+    {"no-recompute", 0, NULL, CLI_SWITCH, AT(no_recompute), NULL, 0, 0, NULL, "never do that"},
+    {"memory-limit", 0, "MIB", CLI_INTEGER, AT(memory_limit), "0", 0, 1 << 30, NULL,
+     "MiB that training may take; 0: what the machine or control group has"},
     {"state", 0, "FILE", CLI_TEXT, AT(state), NULL, 0, 0, NULL, "save everything needed to resume exactly"},
     {"save-every", 0, "N", CLI_INTEGER, AT(save_every), "0", 0, MANY, NULL,
      "steps between saves; 0: at the end and on Ctrl-C"},
@@ -88,14 +92,40 @@ static const cli_flag train_flags[] = {
 };
 static const cli_group train_group = CLI_GROUP("Training", train_flags);
 
+static const char *duration(char text[32], double seconds)
+{
+    long s = (long)(seconds + 0.5);
+    if (s >= 60)
+        snprintf(text, 32, "%ld:%02ld:%02ld", s / 3600, s / 60 % 60, s % 60);
+    else
+        snprintf(text, 32, "%.2f s", seconds);
+    return text;
+}
+
 /* Twenty lines for a run, and every step of a short one. */
 static void show_step(const fl_train_step *s, void *user)
 {
     const train_options *o = user;
+    char each[32], left[32];
     int64_t every = o->steps > 20 ? o->steps / 20 : 1;
     if (s->step % every && s->step != o->steps && s->step != 1) return;
-    cli_note("step %lld of %lld: loss %.4f, gradient norm %.3f, rate %.3g, %.0f tokens/s", (long long)s->step,
-             (long long)o->steps, s->loss, s->grad_norm, s->lr, (double)s->tokens / s->seconds);
+    cli_note("step %lld of %lld: loss %.4f, gradient norm %.3f, rate %.3g, %.0f tokens/s, %s a step, %s left",
+             (long long)s->step, (long long)o->steps, s->loss, s->grad_norm, s->lr, (double)s->tokens / s->seconds,
+             duration(each, s->seconds), duration(left, s->seconds * (double)(o->steps - s->step)));
+}
+
+/* What the run will take, and how it was made to fit. */
+static void show_plan(const fl_train_memory *m, const fl_train_options *o, int64_t length)
+{
+    char total[32], limit[32], model[32], parameters[32], pass[32], batch[32];
+    cli_note("plan: %lld numbers train; a step is %lld x %lld tokens in %lld %s of %lld, blocks %s",
+             (long long)m->trained, (long long)o->batch, (long long)length, (long long)m->accumulate,
+             m->accumulate == 1 ? "pass" : "passes", (long long)(o->batch / m->accumulate),
+             m->recompute ? "recomputed" : "kept");
+    cli_note("plan: %s of %s: model %s, what trains %s, a pass %s, its batch %s",
+             cli_bytes(total, (double)m->total_bytes), cli_bytes(limit, (double)m->limit_bytes),
+             cli_bytes(model, (double)m->model_bytes), cli_bytes(parameters, (double)m->parameter_bytes),
+             cli_bytes(pass, (double)m->pass_bytes), cli_bytes(batch, (double)m->batch_bytes));
 }
 
 static int print_result(const train_options *o, const fl_train_step *last)
@@ -127,7 +157,8 @@ static int train(const train_options *o, const fl_model *model, const fl_data *d
     options.lora_alpha = o->lora_alpha;
     options.lora_targets = o->lora_targets;
     options.trainable = o->trainable;
-    options.recompute = o->recompute;
+    options.recompute = o->recompute ? FL_RECOMPUTE_ON : o->no_recompute ? FL_RECOMPUTE_OFF : FL_RECOMPUTE_AUTO;
+    options.memory_limit = o->memory_limit << 20;
     options.seed = (uint64_t)o->seed;
     options.packing = (fl_packing)o->packing;
     options.state = o->state;
@@ -140,8 +171,14 @@ static int train(const train_options *o, const fl_model *model, const fl_data *d
     options.progress = cli_progress;
     fl_trainer *trainer;
     fl_train_step last = {0};
-    fl_status s = fl_trainer_create(&trainer, model, &options);
+    fl_train_memory memory = {.size = sizeof memory};
+    fl_status s = fl_train_memory_plan(&memory, model, &options);
     if (s != FL_OK) return cli_failed(s);
+    options.accumulate = memory.accumulate;
+    options.recompute = memory.recompute ? FL_RECOMPUTE_ON : FL_RECOMPUTE_OFF;
+    s = fl_trainer_create(&trainer, model, &options);
+    if (s != FL_OK) return cli_failed(s);
+    show_plan(&memory, &options, trainer->options.length);
     cli_sequences_note(data, trainer->options.length, options.packing);
     cli_interrupt_arm(NULL);
     s = fl_trainer_run(trainer, data, &last);
@@ -214,6 +251,7 @@ static int run(const cli_call *call)
     if (!o->data.count) return cli_misused(call, "name a text with --data FILE");
     if (!o->out) return cli_misused(call, "name the folder to write with -o FOLDER");
     if (o->merge && !o->lora_rank) return cli_misused(call, "--merge needs adapters: --lora-rank R");
+    if (o->recompute && o->no_recompute) return cli_misused(call, "--recompute and --no-recompute exclude each other");
     if (o->resume && !o->state) return cli_misused(call, "--resume needs --state FILE");
     if (o->to) o->common.context = o->to;
     cli_work w = {0};

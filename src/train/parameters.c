@@ -156,40 +156,58 @@ static fl_status block(float **out, int64_t count)
 
 /* ---- values and the overlay over them ---------------------------------------------------------------------------- */
 
-static void fill_whole(fl_parameters *p, const fl_model *m)
+/* Where an array's values or gradients begin; without any (an outline), somewhere. */
+static float *place_of(float *block, int64_t offset)
+{
+    static float nowhere;
+    return block ? block + offset : &nowhere;
+}
+
+static void lay_whole(fl_parameters *p)
 {
     for (int i = 0; i < p->whole; i++) {
         const fl_trained *a = &p->array[i];
-        float *values = p->master + a->offset;
-        p->overlay.master[a->weight] = values;
-        p->overlay.grad[a->weight] = p->grad + a->offset;
-        for (int64_t n = 0; n < a->rows; n++)
-            fl_stored_row(&m->weight[a->weight]->stored, n, values + n * a->cols);
+        p->overlay.master[a->weight] = place_of(p->master, a->offset);
+        p->overlay.grad[a->weight] = place_of(p->grad, a->offset);
     }
 }
 
 /* Every weight that is a part of a fused tensor shares A and has its rows of B. */
-static void share_adapter(fl_parameters *p, const fl_model *m, const fl_trained *down, const fl_trained *up,
-                          float scale)
+static void lay_adapter(fl_parameters *p, const fl_model *m, const fl_trained *down, const fl_trained *up, float scale)
 {
     for (int i = 0; i < m->weights; i++) {
         if (m->source[i] != m->source[down->weight]) continue;
         int64_t row = fl_model_weight_first(m, i) / m->weight[i]->stored.row_stride;
         p->adapter[i] = (fl_adapter){.rank = down->rows,
                                      .scale = scale,
-                                     .down = p->master + down->offset,
-                                     .down_grad = p->grad + down->offset,
-                                     .up = p->master + up->offset + row * up->cols,
-                                     .up_grad = p->grad + up->offset + row * up->cols};
+                                     .down = place_of(p->master, down->offset),
+                                     .down_grad = place_of(p->grad, down->offset),
+                                     .up = place_of(p->master, up->offset + row * up->cols),
+                                     .up_grad = place_of(p->grad, up->offset + row * up->cols)};
     }
 }
 
-static fl_status fill_adapters(fl_parameters *p, const fl_model *m, const fl_train_options *o)
+static fl_status lay_overlay(fl_parameters *p, const fl_model *m, const fl_train_options *o)
 {
+    p->overlay.master = fl_calloc((size_t)m->weights, sizeof *p->overlay.master);
+    p->overlay.grad = fl_calloc((size_t)m->weights, sizeof *p->overlay.grad);
+    if (!p->overlay.master || !p->overlay.grad) return FL_ERR_MEMORY;
+    lay_whole(p);
     if (p->whole == p->arrays) return FL_OK;
-    p->adapter = fl_calloc((size_t)m->weights, sizeof *p->adapter);
+    p->overlay.adapter = p->adapter = fl_calloc((size_t)m->weights, sizeof *p->adapter);
     if (!p->adapter) return FL_ERR_MEMORY;
-    p->overlay.adapter = p->adapter;
+    for (int i = p->whole; i < p->arrays; i += 2)
+        lay_adapter(p, m, &p->array[i], &p->array[i + 1], (float)(o->lora_alpha / (double)o->lora_rank));
+    return FL_OK;
+}
+
+static void fill(fl_parameters *p, const fl_model *m, const fl_train_options *o)
+{
+    for (int i = 0; i < p->whole; i++) {
+        const fl_trained *a = &p->array[i];
+        for (int64_t n = 0; n < a->rows; n++)
+            fl_stored_row(&m->weight[a->weight]->stored, n, p->master + a->offset + n * a->cols);
+    }
     fl_rng rng;
     fl_rng_seed(&rng, o->seed);
     for (int i = p->whole; i < p->arrays; i += 2) {
@@ -197,30 +215,33 @@ static fl_status fill_adapters(fl_parameters *p, const fl_model *m, const fl_tra
         double bound = 1 / sqrt((double)down->cols);
         for (int64_t n = 0; n < down->rows * down->cols; n++)
             p->master[down->offset + n] = (float)(bound * (2 * fl_rng_uniform(&rng) - 1));
-        share_adapter(p, m, down, down + 1, (float)(o->lora_alpha / (double)o->lora_rank));
     }
-    return FL_OK;
 }
 
-fl_status fl_parameters_create(fl_parameters *p, const fl_model *m, const fl_train_options *o)
+static fl_status create(fl_parameters *p, const fl_model *m, const fl_train_options *o, bool values)
 {
     *p = (fl_parameters){.overlay.count = m->weights};
     choice c;
     fl_status s = choose(&c, m, o);
     if (s == FL_OK) s = place(p, m, &c);
-    if (s == FL_OK) s = block(&p->master, p->count);
-    if (s == FL_OK) s = block(&p->grad, p->count);
-    if (s == FL_OK) s = block(&p->moment1, p->count);
-    if (s == FL_OK) s = block(&p->moment2, p->count);
-    p->overlay.master = fl_calloc((size_t)m->weights, sizeof *p->overlay.master);
-    p->overlay.grad = fl_calloc((size_t)m->weights, sizeof *p->overlay.grad);
-    if (s == FL_OK && (!p->overlay.master || !p->overlay.grad)) s = FL_ERR_MEMORY;
-    if (s == FL_OK) {
-        fill_whole(p, m);
-        s = fill_adapters(p, m, o);
-    }
+    float **blocks[] = {&p->master, &p->grad, &p->moment1, &p->moment2};
+    for (int i = 0; i < 4 && values && s == FL_OK; i++)
+        s = block(blocks[i], p->count);
+    if (s == FL_OK) s = lay_overlay(p, m, o);
     if (s != FL_OK) fl_parameters_destroy(p);
     return s;
+}
+
+fl_status fl_parameters_outline(fl_parameters *p, const fl_model *m, const fl_train_options *o)
+{
+    return create(p, m, o, false);
+}
+
+fl_status fl_parameters_create(fl_parameters *p, const fl_model *m, const fl_train_options *o)
+{
+    FL_TRY(create(p, m, o, true));
+    fill(p, m, o);
+    return FL_OK;
 }
 
 void fl_parameters_destroy(fl_parameters *p)

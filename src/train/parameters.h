@@ -27,6 +27,9 @@ typedef struct fl_parameters {
 /* What trains is said by options: lora_rank, lora_alpha, lora_targets, trainable; see furlong.h. Weights are filled from
  * the model, A from U(-1/sqrt(in), 1/sqrt(in)) by options->seed, B, gradients and moments with zeros. */
 fl_status fl_parameters_create(fl_parameters *p, const fl_model *model, const fl_train_options *options);
+/* The same without values: every pointer of the overlay leads to one number that must not be read. What a counting run
+ * needs. */
+fl_status fl_parameters_outline(fl_parameters *p, const fl_model *model, const fl_train_options *options);
 void fl_parameters_destroy(fl_parameters *p);
 
 /* The modules that adapters are made for when options->lora_targets is NULL: those of attention. */

@@ -12,11 +12,12 @@
 #include "model/export.h"
 #include "model/lora_write.h"
 #include "train/log.h"
+#include "train/memory.h"
 #include "train/order.h"
 #include "train/schedule.h"
 #include "train/windows.h"
 
-static fl_status check(const fl_model *m, const fl_train_options *o)
+fl_status fl_train_options_check(const fl_model *m, const fl_train_options *o)
 {
     struct {
         const char *flag;
@@ -24,7 +25,7 @@ static fl_status check(const fl_model *m, const fl_train_options *o)
     } list[] = {
         {"--length", (double)o->length, 0, 1e9},
         {"--batch", (double)o->batch, 1, 1e6},
-        {"--accumulate", (double)o->accumulate, 1, 1e6},
+        {"--accumulate", (double)o->accumulate, 0, 1e6},
         {"--steps", (double)o->steps, 0, 1e12},
         {"--lr", o->lr, 0, 1e3},
         {"--warmup", (double)o->warmup, 0, 1e12},
@@ -41,7 +42,7 @@ static fl_status check(const fl_model *m, const fl_train_options *o)
             return fl_fail(FL_ERR_ARGUMENT, "%s = %g: must lie between %g and %g", list[i].flag, list[i].value,
                            list[i].least, list[i].most);
     FL_TRY(fl_checkpoint_need_rows(m->checkpoint, "trained"));
-    if (o->batch % o->accumulate)
+    if (o->accumulate && o->batch % o->accumulate)
         return fl_fail(FL_ERR_ARGUMENT, "--accumulate %lld does not divide --batch %lld", (long long)o->accumulate,
                        (long long)o->batch);
     if (!m->config.rotary && o->length > m->config.window)
@@ -77,12 +78,14 @@ fl_status fl_trainer_create(fl_trainer **out, const fl_model *model, const fl_tr
     if (!out || !model || !options || options->size != sizeof *options)
         return fl_fail(FL_ERR_ARGUMENT, "fl_trainer_create: an argument is NULL or options.size is not %zu",
                        sizeof(fl_train_options));
-    FL_TRY(check(model, options));
+    fl_train_memory memory = {.size = sizeof memory};
+    FL_TRY(fl_train_memory_plan(&memory, model, options)); /* checks the options too */
     fl_trainer *t = fl_calloc(1, sizeof *t);
     if (!t) return FL_ERR_MEMORY;
     t->model = model;
     t->options = *options;
     if (t->options.length == 0) t->options.length = model->config.window;
+    t->options.accumulate = memory.accumulate;
     fl_status s = copy_string(&t->state_path, options->state);
     if (s == FL_OK) s = copy_string(&t->log_path, options->log);
     if (s == FL_OK) s = copy_string(&t->lora_targets, options->lora_targets);
@@ -100,7 +103,7 @@ fl_status fl_trainer_create(fl_trainer **out, const fl_model *model, const fl_tr
         fl_trainer_destroy(t);
         return s;
     }
-    t->run->recompute = options->recompute;
+    t->run->recompute = memory.recompute;
     t->run->cancel = &t->cancel;
     *out = t;
     return FL_OK;
