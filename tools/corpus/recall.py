@@ -9,6 +9,7 @@ train --length W` every window is one document. Kinds:
   cycle    distinct random words, over and over
   copy     random words, a random gap, the same words again, until the document is full
   cards    "word is value;" for one-token words and values, then the same cards in other orders, in book text or not
+  numbers  cards whose values are numbers of 1 to 5 digits
   key      "The NAME key is VALUE." in book text (VALUE: a word or 1 to 5 digits), asked for once or more
 The words of a document are the first so many of one fixed shuffle of the one-token words; how many is drawn
 log-uniformly between the bounds of --grow (default: 16 to all), so that a small set, which is learned first, is in
@@ -97,10 +98,20 @@ class Maker:
             out += segment + [rng.choice(words) for _ in range(rng.randint(0, self.window // 6))]
         return out[:self.window]
 
+    def number(self):
+        return "".join(self.rng.choice("0123456789") for _ in range(self.rng.choice((1, 2, 3, 5, 5, 5))))
+
+    def numbers(self):
+        words = self.vocabulary(64)
+        return self.deal(words, self.number, self.rng.randint(2, max(3, self.window // 24)))
+
     def cards(self):
-        rng, words = self.rng, self.vocabulary(64)
-        n = rng.randint(3, max(4, self.window // 12))
-        keys, values = rng.sample(words, n), [rng.choice(words) for _ in range(n)]
+        words = self.vocabulary(64)
+        return self.deal(words, lambda: self.rng.choice(words), self.rng.randint(3, max(4, self.window // 12)))
+
+    def deal(self, words, value, n):
+        rng = self.rng
+        keys, values = rng.sample(words, n), [value() for _ in range(n)]
         cards = [[k, "is", v + ";"] for k, v in zip(keys, values)]
         out = []
         while len(out) < self.window:
@@ -113,7 +124,7 @@ class Maker:
         rng = self.rng
         if rng.random() < 0.4:
             return rng.choice(self.w.single)
-        return "".join(rng.choice("0123456789") for _ in range(rng.choice((1, 2, 3, 5, 5, 5))))
+        return self.number()
 
     def key(self):
         rng = self.rng

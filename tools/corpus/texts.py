@@ -110,4 +110,5 @@ def main():
     print("left out", len(record["left_out"]))
 
 
-main()
+if __name__ == "__main__":
+    main()
