@@ -1,0 +1,39 @@
+# Sourced by the tables of this folder: where the model and texts are, and how an arm is trained and judged.
+#   FURLONG  the command (build/furlong)    WORK  where trained models go (build/results)    THREADS  (2)
+set -eu
+cd "$(dirname "$0")/../.."
+FURLONG=${FURLONG:-build/furlong} WORK=${WORK:-build/results} THREADS=${THREADS:-2}
+MODEL=models/base-s
+TUNE=$MODEL/tune.jsonl.zst BOOKS=$MODEL/books.jsonl.zst TECH=$MODEL/tech.jsonl.zst
+WINDOW=256
+RATE=7e-5 # a fifteenth of the rate the model was trained with
+mkdir -p "$WORK"
+
+# tune NAME STEPS LENGTH BATCH FLAGS...: 8192 tokens a step if LENGTH * BATCH says so. Goes on from the steps it has.
+tune() {
+    name=$1 steps=$2 length=$3 batch=$4
+    shift 4
+    [ -f "$WORK/$name-$steps/config.json" ] && return
+    "$FURLONG" train -m "$MODEL" -f "$TUNE" -o "$WORK/$name-$steps" --length "$length" --batch "$batch" \
+        --steps "$steps" --lr $RATE --warmup 20 --beta2 0.95 --seed 1 -t "$THREADS" --log "$WORK/$name.jsonl" \
+        --state "$WORK/$name.state" --resume "$@"
+}
+
+# judge TABLE LABEL MODEL TEXT LENGTHS FLAGS...: the same 32 tokens of every block read with each length of context
+judge() {
+    table=$1 label=$2 judged=$3 text=$4 lengths=$5
+    shift 5
+    [ -f "$table" ] && grep -q "\"label\": *\"$label\"" "$table" && return
+    "$FURLONG" eval ppl -m "$judged" -f "$text" --protocol matched --lengths "$lengths" --score 32 \
+        --blocks "${BLOCKS:-40}" --seed 1 -t "$THREADS" --overflow extend --label "$label" --out "$table" "$@"
+}
+
+# passkeys TABLE LABEL MODEL LENGTH FLAGS...: the literal protocol, 32 distances; one line of JSON
+passkeys() {
+    table=$1 label=$2 judged=$3 length=$4
+    shift 4
+    [ -f "$table" ] && grep -q "\"label\": *\"$label\"" "$table" && return
+    found=$("$FURLONG" eval passkey -m "$judged" --length "$length" --distances 32 --trials "${TRIALS:-5}" --seed 1 \
+        -t "$THREADS" --overflow extend --json "$@" | tr -d '\n')
+    printf '{"label":"%s","length":%d,%s\n' "$label" "$length" "${found#\{}" >>"$table"
+}
