@@ -3,7 +3,7 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 PREFIX ?= /usr/local
 SOURCES = $(shell find src include tests bench examples fuzz -name '*.[ch]' 2>/dev/null)
 
-.PHONY: all release debug asan tsan test demo bench format tidy install clean packages help
+.PHONY: all release debug asan tsan test demo results bench format tidy install clean packages help
 
 all: release ## build/furlong and build/libfurlong.{a,so}, optimised
 
@@ -39,6 +39,10 @@ test: packages ## install missing packages, build, run all tests
 demo: packages ## install missing packages, build, show what furlong does
 	@$(call build,release)
 	@tools/demo.sh
+
+results: packages ## make the tables that are not there yet (hours), and docs/results/
+	@$(call build,release)
+	@results/run.sh; status=$$?; results/pages.sh && exit $$status
 
 bench: ## build and run the benchmarks
 	@tools/install-packages.sh --check
