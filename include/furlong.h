@@ -518,6 +518,20 @@ typedef enum fl_ppl_protocol {
 
 #define FL_PPL_BUCKETS 16
 
+/* What stands in place of far context, to tell whether a gain comes from what it says. */
+typedef enum fl_far {
+    FL_FAR_KEEP,
+    FL_FAR_OTHER,   /* as many tokens of another document */
+    FL_FAR_SHUFFLE, /* the same tokens in random order */
+    FL_FAR_DROP     /* nothing: the window is only as long as what is near */
+} fl_far;
+
+/* One document at one length. */
+typedef struct fl_ppl_document {
+    int64_t tokens, bytes; /* scored; bytes 0 without a tokenizer */
+    double nll;            /* mean per scored token */
+} fl_ppl_document;
+
 typedef struct fl_ppl_options {
     size_t size; /* sizeof(fl_ppl_options) */
     fl_ppl_protocol protocol;
@@ -532,11 +546,20 @@ typedef struct fl_ppl_options {
     fl_progress_fn progress;
     void *progress_user;
     const fl_session_options *session; /* how texts are read, context and progress left aside; NULL: as a new session */
+    fl_far far;                        /* matched: of context more than `near` tokens from the end of a window */
+    int64_t near;                      /* 0: the model's trained window */
+    bool skip_short;                   /* leave out documents that are too short for the longest length, and count them */
+    const fl_tokenizer *tokenizer;     /* for bits per byte; NULL: none */
+    const fl_model *reference; /* judge the model's predictions by this one's, whose keys and values are f32; may be the
+                                  model itself; NULL: none */
+    fl_ppl_document *documents; /* [length_count][document_count], filled in; NULL: not wanted */
+    const char *items;          /* as in fl_eval_run: an item is a window */
 } fl_ppl_options;
 
 #define FL_PPL_OPTIONS_INIT                                                                                            \
     {                                                                                                                  \
-        sizeof(fl_ppl_options), FL_PPL_SINGLE, NULL, 0, 256, 128, 16, NULL, 0, 0, NULL, NULL, NULL                     \
+        sizeof(fl_ppl_options), FL_PPL_SINGLE, NULL, 0, 256, 128, 16, NULL, 0, 0, NULL, NULL, NULL, FL_FAR_KEEP, 0,    \
+            false, NULL, NULL, NULL, NULL                                                                              \
     }
 
 typedef struct fl_ppl_result {
@@ -549,6 +572,17 @@ typedef struct fl_ppl_result {
     int64_t peak_bytes;                /* resident memory of the process, largest so far */
     double bucket[FL_PPL_BUCKETS];     /* position: mean nll of positions [i, i+1) * N / 16 */
     int64_t bucket_tokens[FL_PPL_BUCKETS];
+    int documents, skipped;   /* scored; left out by skip_short */
+    double low, high;         /* of nll, 95 %, by bootstrap over documents; nll itself for one document */
+    int64_t bytes;            /* of the scored text; 0 without a tokenizer */
+    double bits_per_byte;
+    double gain;              /* matched: nll at the first length minus nll here, in nats per token ... */
+    double gain_low, gain_high; /* ... with the 95 % of a paired bootstrap over documents */
+    int gain_documents;         /* in which it is above 0 */
+    double kl, kl_stderr, kl_max; /* with a reference: divergence KL(reference || model) per token, nats */
+    double top1;                  /* share of tokens for which both find the same one most likely */
+    double reference_nll;
+    int64_t reused; /* windows taken from items */
 } fl_ppl_result;
 
 /* A document: ids without BOS. */
@@ -611,6 +645,193 @@ typedef struct fl_passkey_result {
  * greedy decoding would write. docs/evaluation.md has the protocol. */
 FL_API fl_status fl_eval_passkey(fl_passkey_result *result, fl_passkey_point *point, const fl_model *model,
                                  const fl_tokenizer *tokenizer, const fl_passkey_options *options);
+
+/* A share of items with its interval of 95 % (Wilson). */
+typedef struct fl_share {
+    int64_t hits, items;
+    double low, high;
+} fl_share;
+
+/* Retrieval items of a file: lines of group, prompt and answer, separated by tabs. */
+typedef struct fl_recall_group {
+    char name[64];
+    fl_share right;               /* items of whose answer every token was the most likely one */
+    int64_t tokens, right_tokens; /* of answers */
+    double nll;                   /* mean per answer token */
+} fl_recall_group;
+
+/* *group: [*count], in the order of the file; free with fl_eval_free. The answer follows the prompt after a space. */
+FL_API fl_status fl_eval_recall(fl_recall_group **group, int *count, const fl_model *model,
+                                const fl_tokenizer *tokenizer, const char *path, const fl_eval_run *run);
+
+/* A sentence at several depths of texts of several lengths. */
+typedef struct fl_needle_options {
+    size_t size; /* sizeof(fl_needle_options) */
+    fl_eval_run run;
+    const int64_t *lengths; /* [length_count] tokens of a prompt with its answer */
+    int length_count;
+    int depths;           /* from 0 (the beginning) to 1 (the end), evenly spread */
+    int trials;           /* of each cell, with other pieces of the text and other keys */
+    const char *haystack; /* text */
+    size_t haystack_bytes;
+    const char *needle, *question, *answer; /* "{}" becomes a five-digit number of the trial; NULL: a sandwich in San
+                                               Francisco (docs/evaluation.md) */
+} fl_needle_options;
+
+#define FL_NEEDLE_OPTIONS_INIT                                                                                         \
+    {                                                                                                                  \
+        sizeof(fl_needle_options), {NULL, 0, NULL, NULL, NULL}, NULL, 0, 11, 1, NULL, 0, NULL, NULL, NULL              \
+    }
+
+typedef struct fl_needle_cell {
+    int64_t length;
+    double depth;        /* asked for, 0 to 1; the needle stands behind the sentence that ends there */
+    int64_t trials, hits; /* every answer token the most likely one */
+    double right;        /* share of answer tokens that were */
+    double nll;          /* mean per answer token */
+} fl_needle_cell;
+
+/* cell: [depths][length_count]. */
+FL_API fl_status fl_eval_needle(fl_needle_cell *cell, int64_t *reused, const fl_model *model,
+                                const fl_tokenizer *tokenizer, const fl_needle_options *options);
+
+/* Next-token accuracy and nll by position. */
+typedef struct fl_position_options {
+    size_t size; /* sizeof(fl_position_options) */
+    fl_eval_run run;
+    int64_t length;  /* tokens of a window, BOS included; 0: the model's window */
+    int bins;        /* equal ranges of positions */
+    int64_t windows; /* of all documents together, evenly spread over them; 0: as many as do not overlap */
+} fl_position_options;
+
+#define FL_POSITION_OPTIONS_INIT                                                                                       \
+    {                                                                                                                  \
+        sizeof(fl_position_options), {NULL, 0, NULL, NULL, NULL}, 0, 32, 16                                            \
+    }
+
+typedef struct fl_position_bin {
+    int64_t begin, end, tokens; /* positions; tokens judged there */
+    double nll, accuracy;       /* means over the bin */
+    double cumulative_nll, cumulative_accuracy; /* over positions 1 .. end-1 */
+} fl_position_bin;
+
+/* bin: [bins]. *windows: how many were read; *short_documents: how many had no whole one. */
+FL_API fl_status fl_eval_position(fl_position_bin *bin, int64_t *windows, int *short_documents, const fl_model *model,
+                                  const fl_document *document, int document_count, int32_t bos,
+                                  const fl_position_options *options);
+
+/* The true next tokens among others of the same document. */
+typedef struct fl_cloze_options {
+    size_t size; /* sizeof(fl_cloze_options) */
+    fl_eval_run run;
+    int64_t length;  /* tokens of context and continuation, BOS included; 0: the model's window */
+    int64_t target;  /* tokens of a continuation */
+    int choices;     /* the true one included */
+    int64_t items;
+} fl_cloze_options;
+
+#define FL_CLOZE_OPTIONS_INIT                                                                                          \
+    {                                                                                                                  \
+        sizeof(fl_cloze_options), {NULL, 0, NULL, NULL, NULL}, 0, 32, 4, 200                                           \
+    }
+
+typedef struct fl_cloze_result {
+    fl_share right;
+    double nll_true, nll_false; /* mean per token of the true continuations, and of the others */
+    int64_t reused;
+    int documents, skipped; /* used; too short */
+} fl_cloze_result;
+
+FL_API fl_status fl_eval_cloze(fl_cloze_result *result, const fl_model *model, const fl_document *document,
+                               int document_count, int32_t bos, const fl_cloze_options *options);
+
+/* Questions with given answers, judged by likelihood, with the prompts of the LM evaluation harness. */
+typedef struct fl_choice_options {
+    size_t size; /* sizeof(fl_choice_options) */
+    fl_eval_run run;
+    const char *task;   /* "boolq", "piqa", "arc" */
+    const char *path;   /* the set's own JSON lines, also .zst */
+    const char *labels; /* piqa: a label on each line */
+    int64_t items;      /* the first so many; 0: all */
+    int64_t length;     /* most tokens of a question with an answer; 0: the model's window. Longer ones are skipped */
+} fl_choice_options;
+
+#define FL_CHOICE_OPTIONS_INIT                                                                                         \
+    {                                                                                                                  \
+        sizeof(fl_choice_options), {NULL, 0, NULL, NULL, NULL}, NULL, NULL, NULL, 0, 0                                 \
+    }
+
+typedef struct fl_choice_result {
+    fl_share right;            /* the likeliest answer is the right one */
+    fl_share right_normalised; /* the likeliest per letter is */
+    int64_t skipped, reused;   /* too long; taken from run.items */
+} fl_choice_result;
+
+FL_API fl_status fl_eval_choice(fl_choice_result *result, const fl_model *model, const fl_tokenizer *tokenizer,
+                                const fl_choice_options *options);
+
+/* Recall, precision and their harmonic mean, as the Python package rouge_score computes them without stemming. */
+typedef struct fl_rouge {
+    double precision, recall, f;
+} fl_rouge;
+
+/* rouge: ROUGE-1, ROUGE-2, ROUGE-L. Texts are zero-terminated. */
+FL_API fl_status fl_eval_rouge(fl_rouge rouge[3], const char *reference, const char *candidate);
+
+/* Summaries of long documents, written by the model and compared with given ones. */
+typedef struct fl_summary_options {
+    size_t size; /* sizeof(fl_summary_options) */
+    fl_eval_run run;
+    const char *path;      /* JSON lines, also .zst: QMSum's, or objects with a document and a summary */
+    int64_t items;         /* the first so many; 0: all */
+    int64_t input_tokens;  /* cut documents to so many tokens, and count them; 0: skip those that do not fit instead */
+    int64_t length;        /* most tokens of prompt and summary; 0: the model's window */
+    int64_t output_tokens; /* most tokens of a summary */
+    double temperature, top_p;
+} fl_summary_options;
+
+#define FL_SUMMARY_OPTIONS_INIT                                                                                        \
+    {                                                                                                                  \
+        sizeof(fl_summary_options), {NULL, 0, NULL, NULL, NULL}, NULL, 0, 0, 0, 1000, 0.5, 0.95                        \
+    }
+
+typedef struct fl_summary_result {
+    int64_t items, skipped, cut, reused;
+    int64_t input_tokens, output_tokens; /* sums */
+    double f[3], low[3], high[3];        /* mean F of ROUGE-1, -2, -L with 95 % by bootstrap over documents */
+} fl_summary_result;
+
+FL_API fl_status fl_eval_summary(fl_summary_result *result, const fl_model *model, const fl_tokenizer *tokenizer,
+                                 const fl_summary_options *options);
+
+/* What a model writes past its window when it always takes the most likely token. */
+typedef struct fl_babble_options {
+    size_t size; /* sizeof(fl_babble_options) */
+    fl_eval_run run;
+    int64_t prompt; /* tokens read before writing; 0: the model's trained window */
+    int64_t tokens; /* written */
+    int64_t items;  /* places in the texts */
+    int64_t window; /* the writing is judged by its own likelihood with at most so many tokens; 0: the trained window */
+} fl_babble_options;
+
+#define FL_BABBLE_OPTIONS_INIT                                                                                         \
+    {                                                                                                                  \
+        sizeof(fl_babble_options), {NULL, 0, NULL, NULL, NULL}, 0, 256, 8, 0                                           \
+    }
+
+typedef struct fl_babble_result {
+    int64_t items, tokens, reused;
+    double distinct[4]; /* share of different n-grams among all of one writing, n = 1 .. 4, mean */
+    double text_distinct[4]; /* the same of the text that really follows */
+    double nll, text_nll;    /* mean per token in windows: of the writing; of the text that really follows */
+    double looping;          /* share of writings whose last 32 tokens repeat with a period of at most 16 */
+} fl_babble_result;
+
+FL_API fl_status fl_eval_babble(fl_babble_result *result, const fl_model *model, const fl_document *document,
+                                int document_count, int32_t bos, const fl_babble_options *options);
+
+/* Release what an evaluation handed out; NULL is fine. */
+FL_API void fl_eval_free(void *list);
 
 /* ---- planning ----------------------------------------------------------------------------------------------- */
 

@@ -8,9 +8,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/size.h"
-#include "eval/items.h"
-#include "eval/prompt.h"
-#include "eval/scorer.h"
+#include "eval/judge.h"
 #include "eval/statistics.h"
 
 #define FITS 6 /* rounds of fitting the filler to a number of tokens */
@@ -121,24 +119,13 @@ static fl_status run_trial(evaluation *e, fl_scorer *scorer, fl_items *items, co
     char key[16];
     draw(e, &t, key, distance, number);
     FL_TRY(fit(e, &t, e->length * distance / e->o->distances));
-    int64_t n = e->now.ids.count - e->now.first, right = 0;
-    float *nll = fl_calloc((size_t)n, sizeof *nll);
-    int32_t *argmax = fl_calloc((size_t)n, sizeof *argmax);
-    fl_status s = nll && argmax ? FL_OK : FL_ERR_MEMORY;
-    double total = 0;
-    if (s == FL_OK) s = fl_scorer_text(scorer, e->now.ids.id, e->now.ids.count, e->now.first, nll, argmax);
-    for (int64_t i = 0; s == FL_OK && i < n; i++) {
-        right += argmax[i] == e->now.ids.id[e->now.first + i];
-        total += nll[i];
-    }
-    if (s == FL_OK)
-        s = fl_items_add(items, name,
-                         json_pack("{sI sI ss sI sI sf}", "tokens", (json_int_t)e->now.ids.count, "distance",
-                                   (json_int_t)e->now.distance, "key", t.key, "answer_tokens", (json_int_t)n, "right",
-                                   (json_int_t)right, "nll", total));
-    fl_free(nll);
-    fl_free(argmax);
-    return s;
+    fl_verdict v;
+    FL_TRY(fl_judge(&v, scorer, e->now.ids.id, e->now.ids.count, e->now.first));
+    json_t *item = fl_verdict_json(&v), *facts = json_pack("{sI sI ss}", "tokens", (json_int_t)e->now.ids.count,
+                                                           "distance", (json_int_t)e->now.distance, "key", t.key);
+    if (item && (!facts || json_object_update(item, facts))) json_object_clear(item);
+    json_decref(facts);
+    return fl_items_add(items, name, item);
 }
 
 /* Far keys first: their prompts have the shortest beginnings, which those of nearer keys go on from. */
@@ -169,10 +156,11 @@ static void sum_up(fl_passkey_result *r, fl_passkey_point *point, const evaluati
         for (int i = 0; i < e->o->trials; i++) {
             snprintf(name, sizeof name, "%d/%d", d, i);
             const json_t *item = fl_items_find(items, name);
-            p->hits += fl_item_integer(item, "right") == fl_item_integer(item, "answer_tokens");
+            fl_verdict v = fl_verdict_of(item);
+            p->hits += v.right == v.tokens;
             p->measured += (double)fl_item_integer(item, "distance") / e->o->trials;
-            p->nll += fl_item_real(item, "nll");
-            tokens += (double)fl_item_integer(item, "answer_tokens");
+            p->nll += v.nll;
+            tokens += (double)v.tokens;
         }
         p->nll /= tokens;
         fl_wilson(p->hits, p->trials, &p->low, &p->high);

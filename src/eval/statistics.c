@@ -21,28 +21,40 @@ void fl_wilson(int64_t hits, int64_t trials, double *low, double *high)
     if (hits < trials) *high = middle + half;
 }
 
+fl_share fl_share_of(int64_t hits, int64_t items)
+{
+    fl_share s = {.hits = hits, .items = items};
+    fl_wilson(hits, items, &s.low, &s.high);
+    return s;
+}
+
 static int compare(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
 }
 
-fl_status fl_bootstrap(const double *value, int64_t n, uint64_t seed, double *low, double *high)
+fl_status fl_bootstrap(const double *value, const double *weight, int64_t n, uint64_t seed, double *low, double *high)
 {
-    double sum = 0;
-    for (int64_t i = 0; i < n; i++)
+    double sum = 0, weights = 0;
+    for (int64_t i = 0; i < n; i++) {
         sum += value[i];
-    *low = *high = n > 0 ? sum / (double)n : 0;
+        weights += weight ? weight[i] : 1;
+    }
+    *low = *high = n > 0 ? sum / weights : 0;
     if (n < 2) return FL_OK;
     double *mean = fl_calloc(DRAWS, sizeof *mean);
     if (!mean) return FL_ERR_MEMORY;
     fl_rng rng;
     fl_rng_seed(&rng, seed);
     for (int d = 0; d < DRAWS; d++) {
-        sum = 0;
-        for (int64_t i = 0; i < n; i++)
-            sum += value[fl_rng_below(&rng, (uint64_t)n)];
-        mean[d] = sum / (double)n;
+        sum = weights = 0;
+        for (int64_t i = 0; i < n; i++) {
+            uint64_t j = fl_rng_below(&rng, (uint64_t)n);
+            sum += value[j];
+            weights += weight ? weight[j] : 1;
+        }
+        mean[d] = sum / weights;
     }
     qsort(mean, DRAWS, sizeof *mean, compare);
     *low = mean[DRAWS / 40];
