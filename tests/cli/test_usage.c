@@ -149,7 +149,7 @@ static void test_completion(void **state)
     expect_offer("generate --rope-s", " --rope-scaling --rope-scale ", " --temp ");
     expect_offer("generate --overflow \"\"", " error extend ", NULL);
     expect_offer("info --rope-scaling \\\"\\\"", " none linear ", NULL);
-    expect_offer("eval p", " ppl passkey ", " generate ");
+    expect_offer("eval p", " ppl passkey position ", " generate ");
     expect_offer("eval passkey --tr", " --trials ", " --blocks ");
     expect_offer("eval ppl --protocol \"\"", " single sliding ", NULL);
     expect_offer("info --t", " --tokenizer --threads ", " --temp ");

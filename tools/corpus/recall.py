@@ -15,7 +15,7 @@ The words of a document are the first so many of one fixed shuffle of the one-to
 log-uniformly between the bounds of --grow (default: 16 to all), so that a small set, which is learned first, is in
 every document.
 
-items: lines of group, prompt, answer for bench_recall. The books must be of another split than the training's.
+items: lines of group, prompt, answer for furlong eval recall. The books must be of another split than the training's.
   induction:N   N random one-token words, then the same words: the answer is the second copy
   key:D         a word as value, D tokens from its first statement to the question (more where they do not fit)
   passkey:D     five digits likewise
