@@ -19,7 +19,7 @@ check() { # name, command...
     fi
 }
 
-echo 1..6
+echo 1..7
 
 header_stands_alone() {
     printf '#include "furlong.h"\nint main(void) { return fl_version() == 0; }\n' >"$folder/alone.c"
@@ -67,3 +67,14 @@ program_links() { # shared|static
 }
 check installed_shared_library_links_and_runs program_links shared
 check installed_static_library_links_and_runs program_links static
+
+# The last installation's manual page and completion, whole and without what groff would warn of.
+manual_is_installed() {
+    share=$folder/root/opt/furlong/share
+    grep -q '^\.SS furlong train' "$share/man/man1/furlong.1" || return 1
+    grep -q '^complete -F _furlong furlong' "$share/bash-completion/completions/furlong" || return 1
+    [ -s "$share/zsh/site-functions/_furlong" ] && [ -s "$share/fish/vendor_completions.d/furlong.fish" ] || return 1
+    command -v groff >/dev/null || return 0
+    groff -man -ww -z "$share/man/man1/furlong.1" 2>"$folder/groff" && ! [ -s "$folder/groff" ]
+}
+check manual_and_completion_are_installed manual_is_installed
