@@ -126,6 +126,14 @@ void fl_model_close(fl_model *m)
     fl_free(m);
 }
 
+void fl_model_view(fl_model *out, const fl_model *m, const fl_rope_spec *rope)
+{
+    *out = *m;
+    out->config.rope = *rope;
+    out->config.window = rope->window;
+    out->scheme.rope = &out->config.rope;
+}
+
 fl_kv_shape fl_model_kv_shape(const fl_model *m)
 {
     return (fl_kv_shape){(int)m->config.kv_heads, (int)m->config.head_dim, FL_F32, FL_F32};

@@ -81,6 +81,9 @@ fl_status fl_model_pass(const fl_model *m, fl_run *r, const fl_batch *batch, con
 /* The position scheme of the run's batch: its own, else the model's. */
 const fl_scheme *fl_model_scheme(const fl_model *m, const fl_run *r);
 
+/* The same weights under another schedule: *out borrows all of m, must not move and is not closed. */
+void fl_model_view(fl_model *out, const fl_model *m, const fl_rope_spec *rope);
+
 /* Tokens the model is meant for with its scaling in force. Some files claim only the window before scaling. */
 int64_t fl_model_window(const fl_model *m);
 

@@ -147,7 +147,8 @@ int64_t fl_count_file(const fl_model *m)
     for (int i = 0; i < m->weights; i++) {
         const fl_weight *w = m->weight[i];
         size_t bytes;
-        bool in_place = w == m->embed; /* read from the file during use, and counted with the weights */
+        /* Read from the file during use, and counted with the weights: the table, and panels packed before. */
+        bool in_place = w == m->embed || !w->stored.data;
         if (w->packed && !in_place && fl_dtype_bytes(w->stored.type, (size_t)(w->stored.rows * w->stored.cols), &bytes))
             sum += (int64_t)bytes;
     }
