@@ -10,6 +10,7 @@
 #define GRAMS 4
 #define LOOP_TOKENS 32
 #define LOOP_PERIOD 16
+#define PIECE 64
 
 typedef struct evaluation {
     const fl_babble_options *o;
@@ -77,18 +78,25 @@ static fl_status judge_in_windows(evaluation *e, const int32_t *ids, int64_t fir
     return FL_OK;
 }
 
+/* A piece at a time: a session that forgets what is far keeps the ids of the last piece. */
 static fl_status write_on(evaluation *e)
 {
     fl_session *session = e->scorer.session;
     fl_generate_options options = FL_GENERATE_OPTIONS_INIT;
-    options.max_tokens = e->o->tokens;
     options.ignore_eos = true;
     options.sampler =
         (fl_sampler_options){.size = sizeof options.sampler, .temperature = 0, .top_p = 1, .repeat_penalty = 1};
     FL_TRY(fl_scorer_start(&e->scorer));
     FL_TRY(fl_session_read(session, e->ids, e->prompt));
-    FL_TRY(fl_generate(session, NULL, &options, NULL));
-    memcpy(e->ids, fl_session_ids(session), (size_t)(e->prompt + e->o->tokens) * sizeof *e->ids);
+    e->scorer.done += e->prompt;
+    for (int64_t done = 0; done < e->o->tokens; done += options.max_tokens) {
+        options.max_tokens = fl_min64(PIECE, e->o->tokens - done);
+        FL_TRY(fl_generate(session, NULL, &options, NULL));
+        const int32_t *last = fl_session_ids(session) + fl_session_tokens(session) - options.max_tokens;
+        memcpy(e->ids + e->prompt + done, last, (size_t)options.max_tokens * sizeof *e->ids);
+        e->scorer.done += options.max_tokens;
+        FL_TRY(fl_progress_update(&e->scorer.progress, e->scorer.done));
+    }
     return FL_OK;
 }
 
@@ -168,14 +176,9 @@ static fl_status run(evaluation *e, fl_babble_result *r, const fl_model *model, 
     const fl_babble_options *o = e->o;
     char digest[17];
     int64_t whole = e->prompt + o->tokens;
-    e->fit = fl_calloc((size_t)count, sizeof *e->fit);
+    FL_TRY(fl_documents_fitting(&e->fit, &e->fits, e->document, count, whole));
     e->ids = fl_calloc((size_t)whole, sizeof *e->ids);
-    if (!e->fit || !e->ids) return FL_ERR_MEMORY;
-    for (int i = 0; i < count; i++)
-        if (e->document[i].count >= whole) e->fit[e->fits++] = i;
-    if (!e->fits)
-        return fl_fail(FL_ERR_ARGUMENT, "none of %d documents has the %lld tokens of prompt and writing", count,
-                       (long long)whole);
+    if (!e->ids) return FL_ERR_MEMORY;
     FL_TRY(fl_documents_digest(digest, e->document, count, e->bos));
     FL_TRY(fl_scorer_create(&e->scorer, model, o->run.session, fl_max64(whole, e->window)));
     FL_TRY(fl_items_open(&e->items, o->run.items, "babble", e->scorer.session,

@@ -92,24 +92,13 @@ static fl_status run_items(evaluation *e, fl_cloze_result *r)
     return FL_OK;
 }
 
-/* A document needs the context, the true continuation, and room for the others however they are drawn. */
-static fl_status find_fits(evaluation *e, int count)
-{
-    int64_t need = e->length + (int64_t)(2 * e->o->choices) * e->o->target;
-    e->fit = fl_calloc((size_t)count, sizeof *e->fit);
-    if (!e->fit) return FL_ERR_MEMORY;
-    for (int i = 0; i < count; i++)
-        if (e->document[i].count >= need) e->fit[e->fits++] = i;
-    return e->fits ? FL_OK
-                   : fl_fail(FL_ERR_ARGUMENT, "none of %d documents has the %lld tokens that --length %lld needs",
-                             count, (long long)need, (long long)e->length);
-}
-
 static fl_status run(evaluation *e, fl_cloze_result *r, const fl_model *model, int count)
 {
     const fl_cloze_options *o = e->o;
     char digest[17];
-    FL_TRY(find_fits(e, count));
+    /* The context, the true continuation, and room for the others however they are drawn. */
+    FL_TRY(
+        fl_documents_fitting(&e->fit, &e->fits, e->document, count, e->length + (int64_t)(2 * o->choices) * o->target));
     FL_TRY(fl_documents_digest(digest, e->document, count, e->bos));
     e->ids = fl_calloc((size_t)e->length, sizeof *e->ids);
     if (!e->ids) return FL_ERR_MEMORY;

@@ -50,3 +50,15 @@ fl_status fl_documents_digest(char out[17], const fl_document *document, int cou
     fl_buffer_free(&all);
     return s;
 }
+
+fl_status fl_documents_fitting(int **which, int *fits, const fl_document *document, int count, int64_t tokens)
+{
+    *fits = 0;
+    *which = fl_calloc((size_t)count + 1, sizeof **which);
+    if (!*which) return FL_ERR_MEMORY;
+    for (int i = 0; i < count; i++)
+        if (document[i].count >= tokens) (*which)[(*fits)++] = i;
+    if (*fits) return FL_OK;
+    return fl_fail(FL_ERR_ARGUMENT, "none of %d documents has the %lld tokens that this needs", count,
+                   (long long)tokens);
+}

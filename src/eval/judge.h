@@ -21,4 +21,7 @@ fl_verdict fl_verdict_of(const json_t *item);
 /* A digest of ids of documents, for a setting. */
 fl_status fl_documents_digest(char out[17], const fl_document *document, int count, int32_t bos);
 
+/* Which documents have at least so many tokens: *which [*fits], fl_free in every case. FL_ERR_ARGUMENT if none has. */
+fl_status fl_documents_fitting(int **which, int *fits, const fl_document *document, int count, int64_t tokens);
+
 #endif

@@ -17,6 +17,8 @@
 static fl_engine *engine;
 static fl_model *model;
 static fl_tokenizer *tokenizer;
+static fl_buffer stream; /* BOS and the ids of a text */
+static const int32_t *ids;
 static char scratch[64]; /* a file that does not exist when a test begins */
 
 static inline void must(fl_status s)
@@ -32,6 +34,8 @@ static inline int start(void **state)
     must(fl_engine_create(&engine, &engine_options));
     must(fl_model_open(&model, engine, FL_SOURCE_DIR "/models/stories260K/stories260K.bin", &options));
     must(fl_tokenizer_load(&tokenizer, NULL, model));
+    stream = golden_file(FL_TEST_DATA "/golden/stories260K/text.i32.bin");
+    ids = (const int32_t *)(const void *)stream.data;
     snprintf(scratch, sizeof scratch, "/tmp/furlong-eval-%ld", (long)getpid());
     return 0;
 }
@@ -40,6 +44,7 @@ static inline int end(void **state)
 {
     (void)state;
     unlink(scratch);
+    fl_buffer_free(&stream);
     fl_tokenizer_close(tokenizer);
     fl_model_close(model);
     fl_engine_destroy(engine);

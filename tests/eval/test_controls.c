@@ -7,22 +7,6 @@
 #include "eval/statistics.h"
 #include "eval/windows.h"
 
-static fl_buffer stream;
-static const int32_t *ids;
-
-static int prepare(void **state)
-{
-    stream = golden_file(FL_TEST_DATA "/golden/stories260K/text.i32.bin");
-    ids = (const int32_t *)(const void *)stream.data;
-    return start(state);
-}
-
-static int finish(void **state)
-{
-    fl_buffer_free(&stream);
-    return end(state);
-}
-
 static fl_model *stretched(double factor)
 {
     fl_model_options options = FL_MODEL_OPTIONS_INIT;
@@ -276,5 +260,5 @@ int main(void)
                                        cmocka_unit_test(test_far_windows), cmocka_unit_test(test_far_results),
                                        cmocka_unit_test(test_bytes),       cmocka_unit_test(test_resume),
                                        cmocka_unit_test(test_bootstrap)};
-    return cmocka_run_group_tests(tests, prepare, finish);
+    return cmocka_run_group_tests(tests, start, end);
 }

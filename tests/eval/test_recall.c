@@ -12,23 +12,23 @@ static void write_scratch(const char *content)
 static void judge(const char *prompt, const char *answer, int64_t *tokens, int64_t *right, double *nll)
 {
     char text[512];
-    int32_t ids[256];
+    int32_t found[256];
     int64_t before, all;
-    must(fl_tokenize(tokenizer, prompt, strlen(prompt), true, false, ids, 256, &before));
+    must(fl_tokenize(tokenizer, prompt, strlen(prompt), true, false, found, 256, &before));
     snprintf(text, sizeof text, "%s %s", prompt, answer);
-    must(fl_tokenize(tokenizer, text, strlen(text), true, false, ids, 256, &all));
+    must(fl_tokenize(tokenizer, text, strlen(text), true, false, found, 256, &all));
     float loss[256];
     int32_t argmax[256];
     fl_run *run;
     fl_batch_seq seq = {.rows = all - 1};
-    fl_batch batch = {.sequences = 1, .seq = &seq, .rows = all - 1, .tokens = ids};
-    fl_head_spec spec = {.n = all - 1, .target = ids + 1, .nll = loss, .argmax = argmax};
+    fl_batch batch = {.sequences = 1, .seq = &seq, .rows = all - 1, .tokens = found};
+    fl_head_spec spec = {.n = all - 1, .target = found + 1, .nll = loss, .argmax = argmax};
     must(fl_run_create(&run, engine, 0, false));
     must(fl_model_pass(model, run, &batch, NULL, false, &spec));
     fl_run_destroy(run);
     *tokens = all - before;
     for (int64_t i = before; i < all; i++) {
-        *right += argmax[i - 1] == ids[i];
+        *right += argmax[i - 1] == found[i];
         *nll += loss[i - 1];
     }
 }

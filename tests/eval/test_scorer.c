@@ -1,46 +1,10 @@
 /* Judging a text: against log-softmax of the logits that reading token by token gives, and the same bits however the
  * text is cut, chunked, or shares its beginning with another. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-
-#include <cmocka.h>
+#include "eval_case.h"
 
 #include "eval/scorer.h"
-#include "golden.h"
 
 #define COUNT 300
-
-static fl_engine *engine;
-static fl_model *model;
-static fl_buffer stream;
-static const int32_t *ids;
-
-static void must(fl_status s)
-{
-    if (s != FL_OK) fail_msg("%s: %s", fl_status_name(s), fl_error_message());
-}
-
-static int start(void **state)
-{
-    (void)state;
-    fl_engine_options engine_options = FL_ENGINE_OPTIONS_INIT;
-    fl_model_options options = FL_MODEL_OPTIONS_INIT;
-    must(fl_engine_create(&engine, &engine_options));
-    must(fl_model_open(&model, engine, FL_SOURCE_DIR "/models/stories260K/stories260K.bin", &options));
-    stream = golden_file(FL_TEST_DATA "/golden/stories260K/text.i32.bin");
-    ids = (const int32_t *)(const void *)stream.data;
-    return 0;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    fl_buffer_free(&stream);
-    fl_model_close(model);
-    fl_engine_destroy(engine);
-    return 0;
-}
 
 /* Two fp32 evaluations of one product and softmax, summed in different orders: 1e-5 of values near 10. */
 static void test_against_logits(void **state)
@@ -122,12 +86,6 @@ static void test_refusals(void **state)
     fl_scorer_destroy(&scorer);
 }
 
-static int stop(const char *stage, int64_t done, int64_t total, double left, void *user)
-{
-    (void)stage, (void)total, (void)left;
-    return done >= *(int64_t *)user;
-}
-
 /* A cancelled evaluation ends, and the scorer goes on with the next text. */
 static void test_cancel(void **state)
 {
@@ -138,7 +96,7 @@ static void test_cancel(void **state)
     int64_t limit = 0;
     reading.chunk = 16;
     must(fl_scorer_create(&scorer, model, &reading, COUNT));
-    fl_progress_start(&scorer.progress, stop, &limit, "test", COUNT);
+    fl_progress_start(&scorer.progress, stop_at, &limit, "test", COUNT);
     assert_int_equal(fl_scorer_text(&scorer, ids, COUNT, 1, nll, NULL), FL_ERR_CANCELLED);
     limit = INT64_MAX;
     must(fl_scorer_text(&scorer, ids, COUNT, 1, nll, NULL));

@@ -72,9 +72,9 @@ static void test_prompt(void **state)
     fl_summary_options o = options_of(strchr(set, '\n') + 1);
     fl_summary_result r;
     int64_t count;
-    int32_t ids[300];
+    int32_t found[300];
     o.items = 1;
-    must(fl_tokenize(tokenizer, prompt, sizeof prompt - 1, true, false, ids, 300, &count));
+    must(fl_tokenize(tokenizer, prompt, sizeof prompt - 1, true, false, found, 300, &count));
     must(fl_eval_summary(&r, model, tokenizer, &o));
     assert_int_equal(r.items, 1);
     assert_int_equal(r.input_tokens, count);

@@ -4,22 +4,6 @@
 
 #include "eval/scorer.h"
 
-static fl_buffer stream;
-static const int32_t *ids;
-
-static int prepare(void **state)
-{
-    stream = golden_file(FL_TEST_DATA "/golden/stories260K/text.i32.bin");
-    ids = (const int32_t *)(const void *)stream.data;
-    return start(state);
-}
-
-static int finish(void **state)
-{
-    fl_buffer_free(&stream);
-    return end(state);
-}
-
 /* fp32 log-probabilities are off by about 1e-5, sums of 25 x 3 of them by less than 1e-3. */
 static void test_position(void **state)
 {
@@ -151,5 +135,5 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_position), cmocka_unit_test(test_cloze),
                                        cmocka_unit_test(test_babble)};
-    return cmocka_run_group_tests(tests, prepare, finish);
+    return cmocka_run_group_tests(tests, start, end);
 }
