@@ -81,6 +81,7 @@ static fl_status fit(evaluation *e, fl_needle_text *t, int64_t length)
         double to = (double)t->bytes + (double)(room - 4) * e->bytes_per_token, least = (double)t->bytes / 4;
         t->bytes = (size_t)(to > least ? to : least);
     }
+    FL_TRY(make(e, t));
     while (e->ids.count > length - 2) {
         if (!t->bytes)
             return fl_fail(FL_ERR_ARGUMENT, "length %lld: needle, question and answer alone have %lld tokens",

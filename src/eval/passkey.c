@@ -65,13 +65,14 @@ static fl_status fit(evaluation *e, fl_passkey_text *t, int64_t distance)
     for (int i = 0; i < FITS; i++) {
         FL_TRY(make(e, t));
         int64_t far = distance - e->now.distance, room = e->length - e->now.ids.count;
-        bool whole = o->grow || (room <= 2 + i) || (t->before == 0 && room < 0);
-        bool near = llabs((long long)far) <= 1 + i || (far < 0 && t->after == 0);
-        if (near && whole && room >= 0) break;
-        if (!near) t->after = moved(t->after, (double)far, e->bytes_per_token);
-        if (!o->grow) t->before = moved(t->before, (double)room - (near ? 0 : (double)far), e->bytes_per_token);
-        if (o->grow && near && room < 0) t->after = moved(t->after, (double)room, e->bytes_per_token);
+        if (!t->before) far = fl_min64(far, room); /* no farther than there is room for */
+        bool near = llabs((long long)far) <= 1 + i || (far < 0 && !t->after);
+        if (near && room >= 0 && (o->grow || room <= 2 + i)) return FL_OK;
+        if (near) far = 0;
+        t->after = moved(t->after, (double)far, e->bytes_per_token);
+        if (!o->grow) t->before = moved(t->before, (double)(room - far), e->bytes_per_token);
     }
+    FL_TRY(make(e, t));
     for (int i = 0; e->now.ids.count > e->length; i++) {
         int64_t over = e->now.ids.count - e->length + i;
         size_t *side = t->before ? &t->before : &t->after;

@@ -275,9 +275,9 @@ static json_t *setting(const evaluation *e)
             ? NULL
             : json_pack("{si sI sI sI sI sI si sI sI ss sb ss}", "protocol", (int)o->protocol, "stride",
                         (json_int_t)o->stride, "score", (json_int_t)o->score, "blocks", (json_int_t)o->blocks, "seed",
-                        (json_int_t)o->seed, "longest", (json_int_t)e->longest, "far", (int)o->far, "near",
-                        (json_int_t)e->near, "bos", (json_int_t)e->streams.bos, "texts", digest, "bytes",
-                        o->tokenizer != NULL, "reference", reference ? reference : "");
+                        (json_int_t)o->seed, "longest", (json_int_t)(o->protocol == FL_PPL_MATCHED ? e->longest : 0),
+                        "far", (int)o->far, "near", (json_int_t)e->near, "bos", (json_int_t)e->streams.bos, "texts",
+                        digest, "bytes", o->tokenizer != NULL, "reference", reference ? reference : "");
     fl_buffer_free(&ids);
     fl_free(reference);
     return made;
