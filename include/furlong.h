@@ -97,12 +97,16 @@ typedef struct fl_model fl_model;
 
 /* How to change the positions of a RoPE model; names and meanings are llama.cpp's. Zero means "as the file says". */
 typedef struct fl_rope_options {
-    const char *scaling; /* "none", "linear" (Position Interpolation), "ntk", "dynamic", "yarn", "llama3"; NULL: file */
+    const char *scaling; /* a method's name as in docs/methods.md: "none", "linear" (Position Interpolation), "ntk",
+                            "dynamic", "yarn", ...; NULL: as the file says */
     double scale;        /* factor s >= 1; with a scaling and no scale: context / trained window */
     double freq_base;    /* replaces rope_theta */
     double freq_scale;   /* 1/scale */
     int64_t yarn_orig_ctx;
     double yarn_ext_factor, yarn_attn_factor, yarn_beta_fast, yarn_beta_slow;
+    double shape; /* the number that bends ntk-linear, mixed-radix, power and truncated; 0: the papers' */
+    const char *longrope_factors; /* JSON file of LongRoPE's factors, the dictionary that config.json calls
+                                     rope_scaling; chooses "longrope" */
 } fl_rope_options;
 
 typedef struct fl_model_options {
@@ -114,11 +118,13 @@ typedef struct fl_model_options {
     const char *lora; /* a low-rank adapter, PEFT's folder or a GGUF file, added to the weights; NULL: none. It adds
                          fp32 copies of the matrices it changes */
     double lora_scale; /* of its effect; 1: as trained */
+    int64_t blockwise; /* blockwise causal attention: a token sees its own half of this window and the half before it,
+                          so that no distance reaches it; 0: as the model says (xPos: its window); -1: off */
 } fl_model_options;
 
 #define FL_MODEL_OPTIONS_INIT                                                                                          \
     {                                                                                                                  \
-        sizeof(fl_model_options), {0}, 0, NULL, NULL, NULL, 1                                                          \
+        sizeof(fl_model_options), {0}, 0, NULL, NULL, NULL, 1, 0                                                       \
     }
 
 /* path: a Hugging Face folder, a .safetensors file in one, a GGUF file, a llama2.c .bin, or a file of fl_model_pack.
@@ -141,6 +147,7 @@ typedef struct fl_model_info {
     int64_t trained_window; /* tokens, before scaling */
     int64_t kv_bytes_per_token; /* in fp32; fl_model_kv_bytes for other types */
     const char *stored_type;
+    const char *positions; /* "rotary", "learned", "alibi", "xpos", "sinusoidal", "none" */
     bool rotary;
     const char *rope_scaling; /* kind in force */
     double rope_base, rope_factor, rope_first_frequency, rope_last_frequency, rope_magnitude;
@@ -421,6 +428,14 @@ typedef struct fl_train_step {
 /* Called after every step of fl_trainer_run. */
 typedef void (*fl_step_fn)(const fl_train_step *step, void *user);
 
+/* Where the tokens of a training sequence stand: 0, 1, 2, ..., or at positions drawn anew for each sequence so that a
+ * rotary model meets larger distances (docs/methods.md). Reading is at 0, 1, 2, ... as ever. */
+typedef enum fl_train_positions {
+    FL_TRAIN_POSITIONS_PLAIN,
+    FL_TRAIN_POSITIONS_RANDOMIZED, /* real numbers, by steps from U(0, 2) */
+    FL_TRAIN_POSITIONS_SUBSAMPLED  /* whole numbers below position_range without repetition */
+} fl_train_positions;
+
 typedef struct fl_train_options {
     size_t size;                            /* sizeof(fl_train_options) */
     int64_t length;                         /* tokens per sequence; 0: the model's window */
@@ -444,6 +459,8 @@ typedef struct fl_train_options {
     int64_t memory_limit;                   /* bytes that training may take; 0: those of the machine or control group */
     uint64_t seed;                          /* order of the data */
     fl_packing packing;
+    fl_train_positions positions;
+    int64_t position_range;                 /* drawn positions stay below it; 0: length */
     const char *state;                      /* file for exact resume; NULL: none */
     int64_t save_every;                     /* steps between saves; 0: at the end and when cancelled */
     bool resume;                            /* continue from `state` if it exists; else an existing file is an error */
@@ -458,7 +475,8 @@ typedef struct fl_train_options {
 #define FL_TRAIN_OPTIONS_INIT                                                                                          \
     {                                                                                                                  \
         sizeof(fl_train_options), 0, 8, 0, 1000, 2e-5, 20, FL_SCHEDULE_CONSTANT, 0.0, 0.9, 0.95, 1e-8, 0.0, 1.0, 0,    \
-            16.0, NULL, NULL, FL_RECOMPUTE_AUTO, 0, 0, FL_PACKING_JOIN, NULL, 0, false, NULL, NULL, NULL, NULL, NULL, NULL            \
+            16.0, NULL, NULL, FL_RECOMPUTE_AUTO, 0, 0, FL_PACKING_JOIN, FL_TRAIN_POSITIONS_PLAIN, 0, NULL, 0,   \
+            false, NULL, NULL, NULL, NULL, NULL, NULL                                                                  \
     }
 
 /* What a step takes, counted by running the model's own code with shapes only. */
@@ -934,6 +952,41 @@ typedef struct fl_plan_options {
 
 /* Predict, and count bytes and work by running the model's own code with shapes only. */
 FL_API fl_status fl_plan_make(fl_plan *out, const fl_plan_options *options);
+
+/* ---- search ------------------------------------------------------------------------------------------------- */
+
+/* LongRoPE's search for one divisor of the rotary frequency per pair (docs/methods.md). */
+typedef struct fl_longrope_options {
+    size_t size;                 /* sizeof(fl_longrope_options) */
+    const fl_document *document; /* [documents] texts to judge by; some must hold `to` tokens */
+    int documents;
+    int32_t bos;                 /* put before each sample, -1: none */
+    int64_t to;                  /* the window wanted, tokens */
+    int64_t population, rounds;  /* lists alive; rounds that replace the worse half of them */
+    int64_t samples;             /* texts of `to` tokens that every list is judged by */
+    uint64_t seed;
+    const char *path; /* the best list is written here after every round; NULL: nowhere */
+    fl_progress_fn progress; /* stage "search", in lists judged */
+    void *progress_user;
+} fl_longrope_options;
+
+#define FL_LONGROPE_OPTIONS_INIT                                                                                       \
+    {                                                                                                                  \
+        sizeof(fl_longrope_options), NULL, 0, -1, 0, 64, 40, 5, 0, NULL, NULL, NULL                                    \
+    }
+
+typedef struct fl_longrope_result {
+    size_t size;        /* sizeof(fl_longrope_result), set by the caller */
+    int pairs;
+    double factor[256]; /* [pairs] */
+    double nll;         /* mean per token, nats, of the best list, */
+    double nll_linear, nll_ntk, nll_yarn; /* and of the lists the search began with */
+    int64_t evaluated;  /* lists judged */
+} fl_longrope_result;
+
+/* model: rotary, unscaled; it is not changed. Same model, texts, options: same result. FL_ERR_CANCELLED keeps what was
+ * written. */
+FL_API fl_status fl_longrope_search(fl_longrope_result *out, const fl_model *model, const fl_longrope_options *options);
 
 #ifdef __cplusplus
 }

@@ -25,12 +25,22 @@ const cli_group cli_group_model = CLI_GROUP("Model", model_flags);
 
 static const cli_flag position_flags[] = {
     {"rope-scaling", 0, "NAME", CLI_TEXT, AT(rope.scaling), NULL, 0, 0,
-     "none|linear|pi|ntk|dynamic|yarn|llama3|longrope",
+     "none|linear|pi|ntk|ntk-parts|ntk-linear|dynamic|dynamic-linear|dynamic-yarn|yarn|llama3|longrope|mixed-radix|"
+     "power|"
+     "truncated",
      "stretch the positions by this method instead of the one in the model's file; pi is linear"},
     {"rope-scale", 0, "S", CLI_REAL, AT(rope.scale), NULL, 0, 1e6, NULL,
      "factor S >= 1 of the window; without it, --ctx-size / trained window"},
     {"rope-freq-base", 0, "BASE", CLI_REAL, AT(rope.freq_base), NULL, 0, 1e12, NULL, "base of the rotary frequencies"},
     {"rope-freq-scale", 0, "F", CLI_REAL, AT(rope.freq_scale), NULL, 0, 1, NULL, "1 / S"},
+    {"rope-shape", 0, "X", CLI_REAL, AT(rope.shape), NULL, 0, 1e12, NULL,
+     "of ntk-linear the first pair divided in full, of mixed-radix and power the exponent, of truncated the longest "
+     "period kept; without it, the papers' values"},
+    {"longrope-factors", 0, "FILE", CLI_TEXT, AT(rope.longrope_factors), NULL, 0, 0, NULL,
+     "JSON of LongRoPE's factors: what config.json calls rope_scaling"},
+    {"blockwise", 0, "N", CLI_INTEGER, AT(blockwise), "0", -1, TOKENS, NULL,
+     "blockwise causal attention: a token sees its own half of N and the half before it; 0: as the model says (xPos), "
+     "-1: off"},
     {"yarn-orig-ctx", 0, "N", CLI_INTEGER, AT(rope.yarn_orig_ctx), NULL, 0, TOKENS, NULL,
      "window the model was trained on before scaling"},
     {"yarn-ext-factor", 0, "F", CLI_REAL, AT(rope.yarn_ext_factor), NULL, 1e-6, 1e6, NULL, "weight of extrapolation"},
@@ -117,6 +127,7 @@ void cli_model_options(fl_model_options *out, const cli_common *o)
 {
     *out = (fl_model_options)FL_MODEL_OPTIONS_INIT;
     out->rope = o->rope;
+    out->blockwise = o->blockwise;
     out->context = o->context;
     out->progress = cli_progress;
 }

@@ -11,6 +11,7 @@ typedef struct cli_common {
     const char *model, *tokenizer, *lora, *lora_scaled;
     int64_t context, threads, batch;
     fl_rope_options rope;
+    int64_t blockwise;
     int overflow; /* fl_overflow */
     int64_t window, sinks;
     const char *type_k, *type_v;

@@ -10,11 +10,20 @@
 static const cli_flag help_flag[] = {{"help", 'h', NULL, CLI_SWITCH, 0, NULL, 0, 0, NULL, "this text"}};
 static const cli_group help_group = CLI_GROUP("Help", help_flag);
 
+/* How much of a word goes on one line: of a long list of choices as many as fit. */
+static int part_of_word(const char *word, int room)
+{
+    int whole = (int)strcspn(word, " "), n = whole < room ? whole : room;
+    while (n < whole && n > 0 && word[n - 1] != '|')
+        n--;
+    return n > 0 ? n : whole;
+}
+
 /* Words of text from column `at` on, broken before LINE, further lines indented. */
 static void wrap(FILE *out, const char *text, int at, int indent)
 {
     while (*text) {
-        int n = (int)strcspn(text, " ");
+        int n = part_of_word(text, LINE - indent);
         if (at > indent && at + 1 + n > LINE) {
             fprintf(out, "\n%*s", indent, "");
             at = indent;

@@ -33,7 +33,7 @@ static int print_json(const fl_model_info *m, int64_t context)
 {
     return cli_print_json(json_pack(
         "{s:o, s:s, s:s, s:o, s:I, s:I, s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
-        "s:o, s:o, s:o}",
+        "s:s, s:o, s:o, s:o}",
         "path", text_or_null(m->path), "format", m->format, "family", m->family, "tokenizer",
         text_or_null(m->tokenizer), "parameters", (json_int_t)m->parameters, "weight_bytes",
         (json_int_t)m->weight_bytes, "mapped_bytes", (json_int_t)m->mapped_bytes, "stored_type", m->stored_type,
@@ -41,8 +41,8 @@ static int print_json(const fl_model_info *m, int64_t context)
         (json_int_t)m->heads, "kv_heads", (json_int_t)m->kv_heads, "head_dim", (json_int_t)m->head_dim, "ffn",
         (json_int_t)m->ffn, "window", (json_int_t)m->window, "trained_window", (json_int_t)m->trained_window, "context",
         (json_int_t)context, "kv_bytes_per_token", (json_int_t)m->kv_bytes_per_token, "kv_bytes",
-        (json_int_t)(m->kv_bytes_per_token * context), "rope", rope_json(m), "bos", id_or_null(m->bos), "eos",
-        id_or_null(m->eos)));
+        (json_int_t)(m->kv_bytes_per_token * context), "positions", m->positions, "rope", rope_json(m), "bos",
+        id_or_null(m->bos), "eos", id_or_null(m->eos)));
 }
 
 static void print_text(const fl_model_info *m, int64_t context)
@@ -68,9 +68,8 @@ static void print_text(const fl_model_info *m, int64_t context)
         printf("rope frequency   first pair %.8g, last %.8g: one turn in %.0f tokens\n", m->rope_first_frequency,
                m->rope_last_frequency, 2 * M_PI / m->rope_last_frequency);
         printf("rope magnitude   %.8g\n", m->rope_magnitude);
-    } else {
-        printf("positions        learned\n");
     }
+    if (strcmp(m->positions, "rotary")) printf("positions        %s\n", m->positions);
     printf("keys and values  %lld bytes per token, %s for %lld tokens\n", (long long)m->kv_bytes_per_token,
            cli_bytes(bytes, (double)m->kv_bytes_per_token * (double)context), (long long)context);
 }

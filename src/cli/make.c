@@ -27,7 +27,8 @@ static int extend(const cli_call *call)
 {
     make_options o = *(const make_options *)call->options;
     if (!o.out) return cli_misused(call, "name the folder to write with -o FOLDER");
-    if (!o.common.rope.scaling && o.common.rope.freq_base == 0 && o.common.rope.scale == 0)
+    if (!o.common.rope.scaling && o.common.rope.freq_base == 0 && o.common.rope.scale == 0 &&
+        !o.common.rope.longrope_factors)
         return cli_misused(call, "say how to stretch: --rope-scaling NAME --to N, or --rope-freq-base BASE");
     if (o.to) o.common.context = o.to;
     cli_work w = {0};

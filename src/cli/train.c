@@ -18,7 +18,8 @@ typedef struct train_options {
     const char *recipe, *config;
     int64_t to;
     const char *out, *state, *log, *type, *cache, *tensorboard, *lora_targets, *trainable;
-    int64_t length, batch, accumulate, steps, warmup, save_every, seed, lora_rank, memory_limit;
+    int positions;
+    int64_t position_range, length, batch, accumulate, steps, warmup, save_every, seed, lora_rank, memory_limit;
     double lora_alpha, lr, lr_end, beta1, beta2, eps, weight_decay, clip;
     int schedule;
     bool recompute, no_recompute, resume, merge;
@@ -52,6 +53,10 @@ static const cli_flag train_flags[] = {
     {"out", 'o', "FOLDER", CLI_TEXT, AT(out), NULL, 0, 0, NULL, "where the trained model is written"},
     {"type", 0, "TYPE", CLI_TEXT, AT(type), "f32", 0, 0, NULL, "of the written weights: f32, f16, bf16"},
     {"length", 0, "N", CLI_INTEGER, AT(length), "0", 0, MANY, NULL, "tokens per sequence; 0: the (scaled) window"},
+    {"positions", 0, "NAME", CLI_CHOICE, AT(positions), "plain", 0, 0, "plain|randomized|subsampled",
+     "where tokens stand: 0, 1, 2, ..., or at drawn positions, so that larger distances are met (docs/methods.md)"},
+    {"position-range", 0, "N", CLI_INTEGER, AT(position_range), "0", 0, MANY, NULL,
+     "drawn positions stay below N; 0: the length"},
     {"batch", 0, "N", CLI_INTEGER, AT(batch), "8", 1, 1 << 20, NULL, "sequences per step"},
     {"accumulate", 0, "N", CLI_INTEGER, AT(accumulate), "0", 0, 1 << 20, NULL,
      "passes a step is cut into, to save memory; 0: as few as fit"},
@@ -161,6 +166,8 @@ static int train(const train_options *o, const fl_model *model, const fl_data *d
     options.memory_limit = o->memory_limit << 20;
     options.seed = (uint64_t)o->seed;
     options.packing = (fl_packing)o->packing;
+    options.positions = (fl_train_positions)o->positions;
+    options.position_range = o->position_range;
     options.state = o->state;
     options.save_every = o->save_every;
     options.resume = o->resume;

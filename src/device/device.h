@@ -28,6 +28,7 @@ typedef struct fl_attend_seq {
     int64_t first_row, rows; /* rows of q, out, lse */
     const int64_t *lo, *hi;  /* [rows] each */
     fl_kv_view kv;
+    int64_t first_key; /* the first row's own key, the next rows follow; only looked at with slopes */
 } fl_attend_seq;
 
 typedef struct fl_attend_args {
@@ -39,6 +40,7 @@ typedef struct fl_attend_args {
     fl_tensor *out;      /* [rows, heads*head_dim] */
     float *lse;          /* [rows][heads] natural log of the sum of exp(logits) */
     bool merge;          /* combine with what out and lse already hold (a second pass) instead of replacing it */
+    const float *slope;  /* [heads]: slope * (key - the row's own key) is added to the logits (ALiBi); NULL: nothing */
 } fl_attend_args;
 
 typedef struct fl_attend_backward_args {

@@ -7,6 +7,21 @@
 
 typedef enum fl_activation { FL_ACT_SILU, FL_ACT_GELU_TANH, FL_ACT_GELU_ERF } fl_activation;
 
+/* Where a model knows the order of tokens from. All but rotary positions come with pre-training and cannot be changed.
+ */
+typedef enum fl_positions {
+    FL_POSITIONS_ROTARY,
+    FL_POSITIONS_LEARNED,    /* a table of them is added to the embeddings */
+    FL_POSITIONS_ALIBI,      /* logits fall with distance */
+    FL_POSITIONS_XPOS,       /* rotary, and scores decay with distance */
+    FL_POSITIONS_SINUSOIDAL, /* sines and cosines are added to the embeddings */
+    FL_POSITIONS_NONE,       /* from the causal mask alone */
+    FL_POSITIONS_COUNT
+} fl_positions;
+
+/* "rotary", "learned", "alibi", "xpos", "sinusoidal", "none" */
+const char *fl_positions_name(fl_positions positions);
+
 #define FL_MAX_EOS 8
 
 /* Bounds no model comes near; products of two of them fit 64 bits. */
@@ -30,7 +45,8 @@ typedef struct fl_config {
     bool qkv_by_head;       /* fused q, k, v lie together for each head; else all q, then all k, then all v */
     bool by_output;           /* gpt2: matrices are stored [outputs, inputs]; else [inputs, outputs] */
     bool mlp_bias;
-    bool rotary;           /* else learned positions */
+    fl_positions positions;
+    bool rotary;           /* queries and keys are rotated: rotary positions and xPos */
     bool rope_interleaved; /* pair i at (2i, 2i+1); else (i, i + dim/2) */
     fl_rope_spec rope;
     int32_t bos, pad; /* -1: none */

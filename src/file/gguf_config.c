@@ -143,13 +143,25 @@ static fl_status need_zero(const source *s, const char *name)
     return FL_OK;
 }
 
+/* ALiBi belongs to an architecture or not; its slopes are those of a largest bias of 8. */
+static fl_status check_alibi(const source *s)
+{
+    static const char name[] = "attention.max_alibi_bias";
+    if (s->family->positions != FL_POSITIONS_ALIBI) return need_zero(s, name);
+    char key[KEY];
+    double bias = 8;
+    FL_TRY(fl_gguf_real(s->keys, key_of(s, name, key), &bias));
+    if (bias != 8) return fl_gguf_fail(FL_ERR_UNSUPPORTED, s->keys, key, "only slopes of 8 are supported");
+    return FL_OK;
+}
+
 /* Positions and attention are where a key that is passed over changes every number without any other sign. */
 static fl_status check_keys(const source *s)
 {
-    static const char *const zero[] = {"expert_count",        "expert_used_count", "attention.max_alibi_bias",
-                                       "attention.clamp_kqv", "attention.scale",   "logit_scale",
-                                       "residual_scale",      "embedding_scale",   "rope.scaling.yarn_log_multiplier",
-                                       "rope.scaling.alpha"};
+    static const char *const zero[] = {
+        "expert_count",      "expert_used_count", "attention.clamp_kqv", "attention.scale",
+        "logit_scale",       "residual_scale",    "embedding_scale",     "rope.scaling.yarn_log_multiplier",
+        "rope.scaling.alpha"};
     size_t length = strlen(s->family->arch);
     for (int64_t i = 0; i < fl_gguf_key_count(s->keys); i++) {
         const char *key = fl_gguf_at(s->keys, i)->key;
@@ -163,6 +175,7 @@ static fl_status check_keys(const source *s)
     }
     for (size_t i = 0; i < sizeof zero / sizeof *zero; i++)
         FL_TRY(need_zero(s, zero[i]));
+    FL_TRY(check_alibi(s));
     bool causal = true;
     char key[KEY];
     FL_TRY(fl_gguf_bool(s->keys, key_of(s, "attention.causal", key), &causal));
@@ -261,8 +274,9 @@ fl_status fl_gguf_config_read(fl_config *out, const fl_gguf_family **family, con
     snprintf(c.family, sizeof c.family, "%s", name);
     c.qk_norm = !strcmp(name, "qwen3");
     c.rope_interleaved = s.family->interleaved;
-    c.rotary = strcmp(name, "gpt2") != 0;
-    c.by_output = !c.rotary;
+    c.positions = s.family->positions;
+    c.rotary = c.positions == FL_POSITIONS_ROTARY;
+    c.by_output = c.positions == FL_POSITIONS_LEARNED; /* gpt2 */
     if (s.family->rms_norm)
         c.activation = FL_ACT_SILU;
     else /* the files do not say: what the families' own models have */

@@ -55,18 +55,6 @@ static fl_status need_divisors(const target *t, bool longrope)
                    where, fl_rope_kind_name(t->config->rope.kind), t->family->arch);
 }
 
-static fl_status plain_over_scaled(const fl_rope_spec *spec, double *divisor, double *magnitude)
-{
-    fl_rope_spec plain = *spec;
-    double unscaled[FL_ROPE_MAX_PAIRS], unused;
-    plain.kind = FL_ROPE_PLAIN;
-    FL_TRY(fl_rope_frequencies(&plain, spec->window, unscaled, &unused));
-    FL_TRY(fl_rope_frequencies(spec, spec->window, divisor, magnitude));
-    for (int i = 0; i < spec->dim / 2; i++)
-        divisor[i] = unscaled[i] / divisor[i];
-    return FL_OK;
-}
-
 static void put_type(const target *t, const char *type)
 {
     char key[KEY];
@@ -117,7 +105,7 @@ static fl_status write_divisors(const target *t, fl_gguf_rope_tensors *rope)
     const fl_rope_spec *s = &t->config->rope;
     double divisor[FL_ROPE_MAX_PAIRS], magnitude;
     FL_TRY(need_divisors(t, false));
-    FL_TRY(plain_over_scaled(s, divisor, &magnitude));
+    FL_TRY(fl_rope_divisors(s, s->window, divisor, &magnitude));
     if (magnitude != 1) put_f32(t, "rope.scaling.attn_factor", magnitude);
     add_divisors(rope, "rope_freqs.weight", divisor, s->dim / 2);
     return FL_OK;
@@ -148,12 +136,21 @@ static fl_status write_rope(const target *t, fl_gguf_rope_tensors *rope)
             "%s: rope_type = dynamic: no key says it; use ntk or yarn with a fixed factor, or write a Hugging "
             "Face folder",
             where);
+    case FL_ROPE_DYNAMIC_LINEAR:
+    case FL_ROPE_DYNAMIC_YARN:
+        return fl_fail(FL_ERR_UNSUPPORTED, "%s: rope_type = %s: no key says it; use %s with a fixed factor", where,
+                       fl_rope_kind_name(s->kind), s->kind == FL_ROPE_DYNAMIC_YARN ? "yarn" : "linear");
     case FL_ROPE_YARN:
+    case FL_ROPE_NTK_PARTS:
         return write_yarn(t);
     case FL_ROPE_LONGROPE:
         return write_longrope(t, rope);
     case FL_ROPE_LLAMA3:
     case FL_ROPE_DIVISORS:
+    case FL_ROPE_NTK_LINEAR:
+    case FL_ROPE_MIXED_RADIX:
+    case FL_ROPE_POWER:
+    case FL_ROPE_TRUNCATED:
         return write_divisors(t, rope);
     default:
         return FL_OK;
@@ -201,6 +198,7 @@ static void write_attention(const target *t)
     /* In phi3 a window of 0 tells readers that there is none. */
     if (c->sliding_window || !strcmp(t->family->arch, "phi3"))
         put_u32(t, "attention.sliding_window", c->sliding_window);
+    if (c->positions == FL_POSITIONS_ALIBI) put_f32(t, "attention.max_alibi_bias", 8);
     put_f32(t, t->family->rms_norm ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon", c->norm_eps);
 }
 
@@ -209,6 +207,11 @@ fl_status fl_gguf_config_write(fl_gguf_keys *keys, fl_gguf_rope_tensors *rope, c
     target t = {keys, fl_gguf_family_of_config(config), config};
     uint32_t number;
     rope->count = 0;
+    if (!t.family && config->positions != FL_POSITIONS_ROTARY)
+        return fl_fail(FL_ERR_UNSUPPORTED,
+                       "%s: position_embedding_type = %s: no architecture has such positions in family %s; write a "
+                       "Hugging Face folder",
+                       where, fl_positions_name(config->positions), config->family);
     if (!t.family) return fl_fail(FL_ERR_UNSUPPORTED, "%s: family = %s: " FL_GGUF_FAMILIES, where, config->family);
     FL_TRY(file_type(type, &number));
     FL_TRY(check_activation(&t));

@@ -98,15 +98,17 @@ static const fl_gguf_entry gpt2_layer[] = {
     {NULL, NULL},
 };
 
-/* llama.cpp's converter writes mistral models as llama: the same computation but for the sliding window. */
+/* llama.cpp's converter writes mistral models as llama: the same computation but for the sliding
+ * window. Its refact is a llama with ALiBi. */
 static const fl_gguf_family families[] = {
-    {"llama", "llama", "model.layers.", decoder_outer, decoder_layer, true, true, false},
-    {"llama", "mistral", "model.layers.", decoder_outer, decoder_layer, true, true, false},
-    {"qwen2", "qwen2", "model.layers.", decoder_outer, decoder_layer, true, false, true},
-    {"qwen3", "qwen3", "model.layers.", decoder_outer, qwen3_layer, true, false, true},
-    {"phi3", "phi3", "model.layers.", decoder_outer, phi3_layer, true, false, true},
-    {"gptneox", "gpt_neox", "gpt_neox.layers.", gptneox_outer, gptneox_layer, false, false, true},
-    {"gpt2", "gpt2", "transformer.h.", gpt2_outer, gpt2_layer, false, false, false},
+    {"llama", "llama", "model.layers.", decoder_outer, decoder_layer, true, true, false, FL_POSITIONS_ROTARY},
+    {"llama", "mistral", "model.layers.", decoder_outer, decoder_layer, true, true, false, FL_POSITIONS_ROTARY},
+    {"qwen2", "qwen2", "model.layers.", decoder_outer, decoder_layer, true, false, true, FL_POSITIONS_ROTARY},
+    {"qwen3", "qwen3", "model.layers.", decoder_outer, qwen3_layer, true, false, true, FL_POSITIONS_ROTARY},
+    {"phi3", "phi3", "model.layers.", decoder_outer, phi3_layer, true, false, true, FL_POSITIONS_ROTARY},
+    {"gptneox", "gpt_neox", "gpt_neox.layers.", gptneox_outer, gptneox_layer, false, false, true, FL_POSITIONS_ROTARY},
+    {"gpt2", "gpt2", "transformer.h.", gpt2_outer, gpt2_layer, false, false, false, FL_POSITIONS_LEARNED},
+    {"refact", "llama", "model.layers.", decoder_outer, decoder_layer, true, false, false, FL_POSITIONS_ALIBI},
 };
 
 #define COUNT (sizeof families / sizeof *families)
@@ -121,7 +123,8 @@ const fl_gguf_family *fl_gguf_family_of_arch(const char *arch, size_t length)
 const fl_gguf_family *fl_gguf_family_of_config(const fl_config *config)
 {
     for (size_t i = 0; i < COUNT; i++)
-        if (!strcmp(config->family, families[i].family)) return &families[i];
+        if (!strcmp(config->family, families[i].family) && config->positions == families[i].positions)
+            return &families[i];
     return NULL;
 }
 

@@ -16,6 +16,7 @@ typedef struct fl_gguf_family {
     bool rms_norm;                      /* which key holds the epsilon */
     bool interleaved;                   /* rows of q and k lie as (2i, 2i + 1): ggml's NORM, else NEOX */
     bool partial;                       /* part of a head may be rotated */
+    fl_positions positions;
 } fl_gguf_family;
 
 #define FL_GGUF_HEAD "output.weight"
@@ -23,7 +24,7 @@ typedef struct fl_gguf_family {
 const fl_gguf_family *fl_gguf_family_of_arch(const char *arch, size_t length); /* NULL: not supported */
 const fl_gguf_family *fl_gguf_family_of_config(const fl_config *config);
 /* "llama, qwen2, ...", for messages */
-#define FL_GGUF_FAMILIES "supported are llama, qwen2, qwen3, phi3, gptneox and gpt2"
+#define FL_GGUF_FAMILIES "supported are llama, qwen2, qwen3, phi3, gptneox, gpt2 and refact"
 
 #define FL_GGUF_HF_NAME 96 /* bytes that every name of the table fits in, with any layer number */
 

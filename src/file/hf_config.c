@@ -103,6 +103,19 @@ typedef struct decoder_defaults {
     bool partial; /* the family can rotate a part of each head */
 } decoder_defaults;
 
+static fl_status no_rotary_keys(const fl_json_at *at, fl_positions positions)
+{
+    static const char *const keys[] = {"rope_theta", "rope_scaling", "rope_parameters"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (given(at->object, keys[i])) {
+            char why[96];
+            snprintf(why, sizeof why, "a model with %s positions rotates nothing; delete it",
+                     fl_positions_name(positions));
+            return fl_json_fail(FL_ERR_FORMAT, at, keys[i], why);
+        }
+    return FL_OK;
+}
+
 /* What llama and its relatives spell alike, up to the positions. */
 static fl_status read_decoder(const fl_json_at *at, fl_config *c, decoder_defaults d)
 {
@@ -134,9 +147,10 @@ static fl_status read_decoder(const fl_json_at *at, fl_config *c, decoder_defaul
         return fl_json_fail(FL_ERR_UNSUPPORTED, at, "hidden_act", "this family is computed with silu only");
     c->activation = FL_ACT_SILU;
     FL_TRY(fl_json_bool(at, "tie_word_embeddings", &c->tied_head));
-    c->rotary = true;
-    FL_TRY(fl_rope_config_read(&c->rope, at->object, at->file, c->head_dim, c->window));
-    if (c->rope.dim != c->head_dim && !d.partial)
+    c->rotary = c->positions == FL_POSITIONS_ROTARY || c->positions == FL_POSITIONS_XPOS;
+    FL_TRY(c->rotary ? fl_rope_config_read(&c->rope, at->object, at->file, c->head_dim, c->window)
+                     : no_rotary_keys(at, c->positions));
+    if (c->rotary && c->rope.dim != c->head_dim && !d.partial)
         return fl_fail(FL_ERR_UNSUPPORTED,
                        "%s: partial_rotary_factor: %d of %lld components: this family rotates whole heads; delete it",
                        at->file, c->rope.dim, (long long)c->head_dim);
@@ -150,12 +164,45 @@ static fl_status no_sliding_window(const fl_json_at *at)
     return need_bool(at, "use_sliding_window", false);
 }
 
+static const char positions_key[] = "position_embedding_type";
+
+/* A key of furlong's own, for llamas that were pre-trained with other positions than rotary ones. */
+static fl_status read_positions(const fl_json_at *at, fl_config *c)
+{
+    const char *name = "rotary";
+    FL_TRY(fl_json_string(at, positions_key, &name));
+    if (!strcmp(name, "rope")) name = "rotary";
+    for (int i = 0; i < FL_POSITIONS_COUNT; i++)
+        if (i != FL_POSITIONS_LEARNED && !strcmp(name, fl_positions_name((fl_positions)i))) {
+            c->positions = (fl_positions)i;
+            return FL_OK;
+        }
+    return fl_json_fail(FL_ERR_UNSUPPORTED, at, positions_key,
+                        "known are rotary, alibi, xpos, sinusoidal and none (learned positions: family gpt2)");
+}
+
+/* Other families have their own positions only. */
+static fl_status refuse_positions(const fl_json_at *at)
+{
+    static const char *const others[] = {"alibi", "xpos", "sinusoidal", "none"};
+    const char *name = NULL;
+    FL_TRY(fl_json_string(at, positions_key, &name));
+    for (size_t i = 0; name && i < sizeof others / sizeof *others; i++)
+        if (!strcmp(name, others[i]))
+            return fl_json_fail(FL_ERR_UNSUPPORTED, at, positions_key,
+                                "only models of the llama family may have these");
+    return FL_OK;
+}
+
 static fl_status read_llama(const fl_json_at *at, fl_config *c)
 {
+    FL_TRY(read_positions(at, c));
     FL_TRY(read_decoder(at, c, (decoder_defaults){2048, 0, 1, 2, 1e-6, false}));
     FL_TRY(fl_json_bool(at, "attention_bias", &c->attention_bias));
     c->output_bias = c->attention_bias;
     FL_TRY(fl_json_bool(at, "mlp_bias", &c->mlp_bias));
+    if (c->positions == FL_POSITIONS_XPOS && c->rope.kind != FL_ROPE_PLAIN)
+        return fl_json_fail(FL_ERR_UNSUPPORTED, at, positions_key, "xPos is not scaled; delete rope_scaling");
     return no_sliding_window(at);
 }
 
@@ -354,6 +401,7 @@ static fl_status read_gpt2(const fl_json_at *at, fl_config *c)
     c->tied_head = true;
     FL_TRY(fl_json_bool(at, "tie_word_embeddings", &c->tied_head));
     c->attention_bias = c->output_bias = c->mlp_bias = true;
+    c->positions = FL_POSITIONS_LEARNED;
     FL_TRY(need_bool(at, "scale_attn_weights", true));
     FL_TRY(need_bool(at, "scale_attn_by_inverse_layer_idx", false));
     FL_TRY(need_bool(at, "add_cross_attention", false));
@@ -422,7 +470,7 @@ static const struct {
     {"llama", "LlamaForCausalLM", read_llama}, {"mistral", "MistralForCausalLM", read_mistral},
     {"qwen2", "Qwen2ForCausalLM", read_qwen2}, {"qwen3", "Qwen3ForCausalLM", read_qwen3},
     {"phi3", "Phi3ForCausalLM", read_phi3},    {"gpt_neox", "GPTNeoXForCausalLM", read_neox},
-    {"gpt2", "GPT2LMHeadModel", read_gpt2},
+    {"gpt2", "GPT2LMHeadModel", read_gpt2},    {FL_HF_FURLONG, "FurlongLlamaForCausalLM", read_llama},
 };
 
 #define SUPPORTED "supported are the causal models of llama, mistral, qwen2, qwen3, phi3, gpt_neox and gpt2"
@@ -457,7 +505,10 @@ fl_status fl_hf_config_read(fl_config *out, const json_t *root, const char *file
     if (quantized && !json_is_null(quantized))
         return fl_json_fail(FL_ERR_UNSUPPORTED, &at, "quantization_config",
                             "quantised weights are not read; use the unquantised model");
-    snprintf(c.family, sizeof c.family, "%s", type);
+    bool own = !strcmp(type, FL_HF_FURLONG);
+    snprintf(c.family, sizeof c.family, "%s", own ? "llama" : type);
+    if (own) FL_TRY(fl_json_need(&at, positions_key));
+    if (families[f].read != read_llama) FL_TRY(refuse_positions(&at));
     FL_TRY(refuse_variants(&at));
     FL_TRY(families[f].read(&at, &c));
     FL_TRY(read_layer_types(&at, &c));

@@ -5,6 +5,10 @@
 #include "file/config.h"
 #include "file/json.h"
 
+/* The model_type of llamas with positions that no other tool knows for the family (position_embedding_type): a name of
+ * their own keeps others from reading them as rotary. */
+#define FL_HF_FURLONG "furlong_llama"
+
 /* root: config.json; file: its name for messages. A key
  * that is absent takes the default of transformers; sizes have none and are required. stored_type is left to whoever
  * sees the tensors. FL_ERR_UNSUPPORTED: another family, or a variant of these that computes something else. */

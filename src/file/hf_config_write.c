@@ -61,12 +61,19 @@ static fl_status write_decoder(json_t *root, const fl_config *c, bool *failed)
     set(root, "head_dim", json_integer(c->head_dim), failed);
     set(root, "hidden_act", json_string("silu"), failed);
     set(root, "rms_norm_eps", json_real(c->norm_eps), failed);
-    return fl_rope_config_write(root, &c->rope, c->head_dim);
+    if (c->positions != FL_POSITIONS_ROTARY)
+        set(root, "position_embedding_type", json_string(fl_positions_name(c->positions)), failed);
+    if (c->rotary) return fl_rope_config_write(root, &c->rope, c->head_dim);
+    set(root, "max_position_embeddings", json_integer(c->window), failed);
+    return FL_OK;
 }
 
 static fl_status write_llama(json_t *root, const fl_config *c, bool *failed)
 {
     FL_TRY(check_family(c, c->attention_bias, c->attention_bias, c->mlp_bias, false, false));
+    if (c->positions == FL_POSITIONS_XPOS && c->rope.kind != FL_ROPE_PLAIN)
+        return fl_fail(FL_ERR_UNSUPPORTED, "config.json: rope_type = %s: xPos is not scaled",
+                       fl_rope_kind_name(c->rope.kind));
     set(root, "attention_bias", json_boolean(c->attention_bias), failed);
     set(root, "mlp_bias", json_boolean(c->mlp_bias), failed);
     return write_decoder(root, c, failed);
@@ -79,32 +86,14 @@ static fl_status write_mistral(json_t *root, const fl_config *c, bool *failed)
     return write_decoder(root, c, failed);
 }
 
-/* longrope can spell every schedule that does not depend on the length: its divisors of the plain frequencies. */
-static fl_status spell_as_longrope(fl_rope_spec *rope)
-{
-    double plain[FL_ROPE_MAX_PAIRS], freq[FL_ROPE_MAX_PAIRS], unused, magnitude;
-    fl_rope_spec base;
-    fl_rope_spec_init(&base, rope->base, rope->dim, rope->window);
-    FL_TRY(fl_rope_frequencies(&base, rope->window, plain, &unused));
-    FL_TRY(fl_rope_frequencies(rope, rope->window, freq, &magnitude));
-    base.kind = FL_ROPE_LONGROPE;
-    base.original_window = rope->original_window;
-    base.factor = rope->factor;
-    base.attention_factor = magnitude;
-    base.factors = rope->dim / 2;
-    for (int i = 0; i < base.factors; i++)
-        base.short_factor[i] = base.long_factor[i] = plain[i] / freq[i];
-    *rope = base;
-    return FL_OK;
-}
-
 static fl_status write_phi3(json_t *root, const fl_config *config, bool *failed)
 {
     fl_config c = *config;
     fl_rope_kind kind = c.rope.kind;
     if (kind == FL_ROPE_DYNAMIC)
         return fl_fail(FL_ERR_UNSUPPORTED, "config.json: family = phi3: has no spelling for dynamic scaling");
-    if (kind == FL_ROPE_LINEAR || kind == FL_ROPE_YARN || kind == FL_ROPE_LLAMA3) FL_TRY(spell_as_longrope(&c.rope));
+    if (kind == FL_ROPE_LINEAR || kind == FL_ROPE_YARN || kind == FL_ROPE_NTK_PARTS || kind == FL_ROPE_LLAMA3)
+        FL_TRY(fl_rope_as_longrope(&c.rope));
     return write_mistral(root, &c, failed);
 }
 
@@ -179,8 +168,10 @@ static fl_status fill_config(json_t *root, const fl_config *c, fl_dtype type)
     bool failed = false;
     json_t *architectures = json_array();
     set(root, "architectures", architectures, &failed);
-    if (failed || json_array_append_new(architectures, json_string(fl_hf_architecture(c->family)))) failed = true;
-    set(root, "model_type", json_string(c->family), &failed);
+    bool own = c->positions != FL_POSITIONS_ROTARY && !strcmp(c->family, "llama");
+    const char *model_type = own ? FL_HF_FURLONG : c->family;
+    if (failed || json_array_append_new(architectures, json_string(fl_hf_architecture(model_type)))) failed = true;
+    set(root, "model_type", json_string(model_type), &failed);
     set(root, "vocab_size", json_integer(c->vocab), &failed);
     FL_TRY(writer_of(c->family)(root, c, &failed));
     set(root, "tie_word_embeddings", json_boolean(c->tied_head), &failed);

@@ -13,6 +13,11 @@ static fl_status check_model(const fl_config *c, int version)
         return fl_fail(FL_ERR_ARGUMENT, "%s: version = %d: versions 0 and 1 are written", where, version);
     if (strcmp(c->family, "llama"))
         return fl_fail(FL_ERR_UNSUPPORTED, "%s: family = %s: only llama models fit", where, c->family);
+    if (c->positions != FL_POSITIONS_ROTARY)
+        return fl_fail(FL_ERR_UNSUPPORTED,
+                       "%s: position_embedding_type = %s: only rotary positions fit; write a Hugging Face folder "
+                       "instead",
+                       where, fl_positions_name(c->positions));
     if (c->rope.kind != FL_ROPE_PLAIN || c->rope.base != FL_LLAMA2C_BASE || c->rope.dim != c->head_dim)
         return fl_fail(FL_ERR_UNSUPPORTED,
                        "%s: rope_type = %s, rope_theta = %g: only unscaled positions with base 10000 over the whole "

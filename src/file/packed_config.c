@@ -57,6 +57,7 @@ static const field rope_fields[] = {
     {OF(BOOL, truncate), 0, 0},
     {OF(REAL, low_freq_factor), 0, 0},
     {OF(REAL, high_freq_factor), 0, 0},
+    {OF(REAL, shape), 0, 0},
 };
 #undef OF
 
@@ -131,6 +132,7 @@ fl_status fl_packed_config_write(json_t **out, const fl_config *c)
     json_t *object = json_object();
     bool done = write_fields(object, config_fields, COUNT(config_fields), c);
     done = !json_object_set_new(object, "family", json_string(c->family)) && done;
+    done = !json_object_set_new(object, "positions", json_string(fl_positions_name(c->positions))) && done;
     done = !json_object_set_new(object, "activation", json_string(activations[c->activation])) && done;
     done = !json_object_set_new(object, "stored_type", json_string(fl_dtype_get(c->stored_type)->name)) && done;
     done = !json_object_set_new(object, "eos", ids(c->eos, c->eos_count)) && done;
@@ -254,6 +256,24 @@ static fl_status read_names(const fl_json_at *at, fl_config *c)
     return FL_OK;
 }
 
+/* With family and rotary, which must agree. */
+static fl_status read_positions(const fl_json_at *at, fl_config *c)
+{
+    const char *name = NULL;
+    FL_TRY(fl_json_need(at, "positions"));
+    FL_TRY(fl_json_string(at, "positions", &name));
+    int p = 0;
+    while (p < FL_POSITIONS_COUNT && strcmp(fl_positions_name((fl_positions)p), name))
+        p++;
+    if (p == FL_POSITIONS_COUNT) return fl_json_fail(FL_ERR_UNSUPPORTED, at, "positions", "is not known");
+    c->positions = (fl_positions)p;
+    bool gpt2 = !strcmp(c->family, "gpt2"), llama = !strcmp(c->family, "llama");
+    if (c->rotary != (p == FL_POSITIONS_ROTARY || p == FL_POSITIONS_XPOS) || gpt2 != (p == FL_POSITIONS_LEARNED) ||
+        (p > FL_POSITIONS_LEARNED && !llama))
+        return fl_json_fail(FL_ERR_FORMAT, at, "positions", "contradicts rotary, or are none of this family");
+    return FL_OK;
+}
+
 static fl_status read_eos(const fl_json_at *at, fl_config *c)
 {
     const json_t *list;
@@ -270,7 +290,7 @@ static fl_status read_eos(const fl_json_at *at, fl_config *c)
 
 fl_status fl_packed_config_read(fl_config *out, const fl_json_at *at)
 {
-    static const char *const others[] = {"family", "activation", "stored_type", "eos", "rope", NULL};
+    static const char *const others[] = {"family", "positions", "activation", "stored_type", "eos", "rope", NULL};
     fl_config c = {0};
     FL_TRY(read_fields(at, config_fields, COUNT(config_fields), others, &c));
     if (c.heads % c.kv_heads) return fl_json_fail(FL_ERR_FORMAT, at, "kv_heads", "does not divide heads");
@@ -284,6 +304,7 @@ fl_status fl_packed_config_read(fl_config *out, const fl_json_at *at)
         FL_TRY(read_rope(at, &c, &c.rope));
     else if (!json_is_null(json_object_get(at->object, "rope")))
         return fl_json_fail(FL_ERR_FORMAT, at, "rope", "must be null where rotary is false");
+    FL_TRY(read_positions(at, &c));
     *out = c;
     return FL_OK;
 }

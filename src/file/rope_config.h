@@ -19,8 +19,14 @@ fl_status fl_rope_config_read(fl_rope_spec *out, const json_t *config, const cha
                               int64_t window);
 
 /* Set rope_theta, rope_scaling (transformers 4), rope_parameters (transformers 5), max_position_embeddings and, where
- * a version looks for it, original_max_position_embeddings in config. NTK has no spelling of its own and is written as
- * the plain schedule with the larger base that it is. FL_ERR_UNSUPPORTED: no transformers spelling exists. */
+ * a version looks for it, original_max_position_embeddings in config. Schedules without a spelling of their own are
+ * written as what they are: NTK as the plain schedule with its larger base, ntk-parts as yarn with attention_factor 1,
+ * ntk-linear, mixed-radix, power, truncated and divisors as longrope. FL_ERR_UNSUPPORTED: no transformers spelling
+ * exists (dynamic-linear, dynamic-yarn). */
 fl_status fl_rope_config_write(json_t *config, const fl_rope_spec *spec, int64_t head_dim);
+
+/* The same schedule as longrope with one list of divisors: what Transformers computes of it is the same. Refused for
+ * schedules that depend on the length. */
+fl_status fl_rope_as_longrope(fl_rope_spec *spec);
 
 #endif

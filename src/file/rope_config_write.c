@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "file/rope_config.h"
+#include "position/scaling_law.h"
 
 /* The fraction that, times head_dim and cut to an integer as readers do it, gives dim again. */
 static double rotary_fraction(int dim, int64_t head_dim)
@@ -69,6 +70,50 @@ static fl_status set_values(json_t *in, const fl_rope_spec *s, bool *failed)
     return FL_OK;
 }
 
+fl_status fl_rope_as_longrope(fl_rope_spec *spec)
+{
+    fl_rope_spec as;
+    double magnitude;
+    fl_rope_spec_init(&as, spec->base, spec->dim, spec->window);
+    FL_TRY(fl_rope_divisors(spec, spec->window, as.short_factor, &magnitude));
+    memcpy(as.long_factor, as.short_factor, sizeof as.long_factor);
+    as.kind = FL_ROPE_LONGROPE;
+    as.original_window = spec->original_window;
+    as.factor = spec->factor;
+    as.attention_factor = magnitude;
+    as.factors = spec->dim / 2;
+    *spec = as;
+    return FL_OK;
+}
+
+/* What has no name of its own as something that has. */
+static fl_status spell(fl_rope_spec *s)
+{
+    switch (s->kind) {
+    case FL_ROPE_NTK:
+        s->base = fl_law_ntk_base(s->base, s->dim, s->factor);
+        s->kind = FL_ROPE_PLAIN;
+        return FL_OK;
+    case FL_ROPE_NTK_PARTS:
+        s->kind = FL_ROPE_YARN;
+        s->attention_factor = 1;
+        return FL_OK;
+    case FL_ROPE_NTK_LINEAR:
+    case FL_ROPE_MIXED_RADIX:
+    case FL_ROPE_POWER:
+    case FL_ROPE_TRUNCATED:
+    case FL_ROPE_DIVISORS:
+        return fl_rope_as_longrope(s);
+    case FL_ROPE_DYNAMIC_LINEAR:
+    case FL_ROPE_DYNAMIC_YARN:
+        return fl_fail(FL_ERR_UNSUPPORTED,
+                       "rope_type = %s: transformers has no such schedule; write dynamic, or %s with a fixed factor",
+                       fl_rope_kind_name(s->kind), s->kind == FL_ROPE_DYNAMIC_YARN ? "yarn" : "linear");
+    default:
+        return FL_OK;
+    }
+}
+
 fl_status fl_rope_config_write(json_t *config, const fl_rope_spec *spec, int64_t head_dim)
 {
     FL_TRY(fl_rope_spec_check(spec));
@@ -76,15 +121,7 @@ fl_status fl_rope_config_write(json_t *config, const fl_rope_spec *spec, int64_t
         return fl_fail(FL_ERR_ARGUMENT, "head_dim = %lld: smaller than the %d rotated components", (long long)head_dim,
                        spec->dim);
     fl_rope_spec s = *spec;
-    if (s.kind == FL_ROPE_NTK) {
-        if (s.dim > 2) s.base *= pow(s.factor, (double)s.dim / (s.dim - 2));
-        s.kind = FL_ROPE_PLAIN;
-    }
-    if (s.kind == FL_ROPE_DIVISORS) { /* longrope with the same divisors for every length */
-        s.kind = FL_ROPE_LONGROPE;
-        memcpy(s.long_factor, s.short_factor, sizeof s.long_factor);
-        if (!(s.attention_factor > 0)) s.attention_factor = 1;
-    }
+    FL_TRY(spell(&s));
     /* The key in which transformers looks for the window that dynamic scaling starts from. */
     int64_t window = s.kind == FL_ROPE_DYNAMIC ? s.original_window : s.window;
     const char *type = s.kind == FL_ROPE_PLAIN ? "default" : fl_rope_kind_name(s.kind);

@@ -28,6 +28,9 @@ typedef struct fl_attend_state {
     float *sum;         /* [rows][16]: lane i sums 2^(logit - max) of keys i, i+16, i+32, i+48 of each tile */
     float *out;         /* [rows][head_dim] sum of 2^(logit - max) * value */
     float *weight;      /* scratch [rows][64] */
+    /* A bias of the logits that falls with distance, slope[r] * (offset[r] + key of the tile): [rows] each, slopes
+     * times log2(e), offsets the tile's first key minus the row's own. slope NULL: none. */
+    const float *slope, *offset;
 } fl_attend_state;
 
 /* A block of query rows against a tile, backward. */
@@ -41,6 +44,7 @@ typedef struct fl_attend_pair {
     float *dlogit;      /* [rows][dlogit_stride]: 64 gradients of the natural logits, 0 where a row does not see */
     int dlogit_stride;
     float *dk, *dv; /* [64][head_dim], accumulated; dk is log2(e) times the gradient, as q is */
+    const float *slope, *offset; /* as forward */
 } fl_attend_pair;
 
 /* How keys and values may be stored beside fp32; the layouts are those of tensor/kv_page.h. */

@@ -13,6 +13,7 @@
  *
  * softmax_backward(rows, w, dw, dw_stride, lse, mean, first, last):
  *     logits w[rows][64] become weights, their gradients dw become gradients of the logits, both 0 for unseen keys. */
+#include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -48,6 +49,14 @@ static seen seen_by(int rows, const uint8_t *first, const uint8_t *last)
     s.whole_from = s.from / FL_ATTEND_LANES * FL_ATTEND_LANES;
     s.whole_to = (s.to + FL_ATTEND_LANES - 1) / FL_ATTEND_LANES * FL_ATTEND_LANES;
     return s;
+}
+
+/* One rounding for each logit, the same at every level. */
+static void add_bias(int rows, const float *slope, const float *offset, float *s)
+{
+    for (int r = 0; r < rows; r++)
+        for (int j = 0; j < FL_ATTEND_KEYS; j++)
+            s[r * FL_ATTEND_KEYS + j] = fmaf(slope[r], offset[r] + (float)j, s[r * FL_ATTEND_KEYS + j]);
 }
 
 /* out = out * factor + weights of keys from .. to-1 times their values */
@@ -89,6 +98,7 @@ static void forward(const fl_attend_state *state, const float *k, const float *v
             product(rows, keys, d, state->q + (ptrdiff_t)r * d, d, 1, k + from, FL_ATTEND_KEYS,
                     state->weight + r * FL_ATTEND_KEYS + from, FL_ATTEND_KEYS, FROM_ZERO);
     }
+    if (state->slope) add_bias(state->rows, state->slope, state->offset, state->weight);
     for (int r = 0; r < state->rows; r += FL_ATTEND_LANES) {
         int rows = smaller(FL_ATTEND_LANES, state->rows - r);
         seen s = seen_by(rows, first ? first + r : NULL, first ? last + r : NULL);
@@ -146,6 +156,7 @@ static void backward(const fl_attend_pair *p, const float *k, const float *v, co
                     FL_ATTEND_KEYS, FROM_ZERO);
             product(rows, keys, d, p->dout + (ptrdiff_t)r * d, d, 1, v + from, FL_ATTEND_KEYS, dlogit + from,
                     p->dlogit_stride, FROM_ZERO);
+            if (p->slope) add_bias(rows, p->slope + r, p->offset + r, weight);
         }
         softmax_backward(rows, weight, dlogit, p->dlogit_stride, p->lse + r, p->mean + r, group_first, group_last);
     }

@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "base/size.h"
+#include "position/xpos.h"
 
 /* How positions of one sequence map to the keys its memory holds: `evicted` of them are gone from `hole` on. */
 typedef struct key_map {
@@ -82,7 +83,17 @@ static void prepare_ranges(fl_run *r, fl_attention_plan *plan)
 /* The schedule of one sequence in this pass. */
 typedef struct schedule {
     double freq[FL_ROPE_MAX_PAIRS], magnitude;
+    int64_t centre; /* of xPos: the first query */
 } schedule;
+
+static void angles_at(const fl_attention_plan *plan, const schedule *f, double position, bool key, float *cos_out,
+                      float *sin_out)
+{
+    if (plan->scheme->xpos)
+        fl_xpos_angles(f->freq, plan->pairs, key, f->centre, position, cos_out, sin_out);
+    else
+        fl_rope_angles(f->freq, plan->pairs, f->magnitude, position, cos_out, sin_out);
+}
 
 static void fill_rows(const fl_attention_plan *plan, const schedule *f, const fl_batch_seq *s)
 {
@@ -93,11 +104,11 @@ static void fill_rows(const fl_attention_plan *plan, const schedule *f, const fl
         fl_pass pass[FL_PASSES_MAX];
         fl_passes_compile(&plan->scheme->passes, position, pass);
         for (int p = 0; p < (plan->one_query ? 1 : plan->passes); p++)
-            fl_rope_angles(f->freq, plan->pairs, f->magnitude, pass[p].query, plan->pass[p].query.cos + at,
-                           plan->pass[p].query.sin + at);
-        if (method->stored)
-            fl_rope_angles(f->freq, plan->pairs, f->magnitude, method->stored(&plan->scheme->passes, position),
-                           plan->stored.cos + at, plan->stored.sin + at);
+            angles_at(plan, f, s->position ? s->position[j] : pass[p].query, false, plan->pass[p].query.cos + at,
+                      plan->pass[p].query.sin + at);
+        if (plan->stored.cos)
+            angles_at(plan, f, method->stored ? method->stored(&plan->scheme->passes, position) : (double)position,
+                      true, plan->stored.cos + at, plan->stored.sin + at);
     }
 }
 
@@ -115,7 +126,7 @@ static void fill_keys(const fl_attention_plan *plan, const schedule *f, const ke
         double stored = method->stored ? method->stored(passes, position) : (double)position;
         double wanted = own ? (double)position : stored;
         if (unrotated)
-            fl_rope_angles(f->freq, plan->pairs, f->magnitude, wanted, c, s);
+            angles_at(plan, f, wanted, true, c, s);
         else
             fl_rope_angles(f->freq, plan->pairs, 1, wanted - stored, c, s);
         ptrdiff_t tile = (key - keys->first) / FL_TILE_KEYS * FL_TILE_KEYS * plan->pairs + key % FL_TILE_KEYS;
@@ -149,6 +160,12 @@ static void prepare_keys(fl_run *r, fl_attention_plan *plan, int p, int sequence
 
 static fl_status schedule_of(const fl_scheme *scheme, const fl_batch_seq *s, schedule *f)
 {
+    f->centre = s->first_position;
+    if (s->position && (s->memory || scheme->xpos || scheme->passes.kind != FL_PASSES_PLAIN))
+        return fl_fail(FL_ERR_UNSUPPORTED, "drawn positions are for plain rotary sequences without a memory");
+    if (scheme->xpos && s->rows > FL_XPOS_ROWS)
+        return fl_fail(FL_ERR_WINDOW, "xPos: %lld tokens at once, whose scales leave fp32 beyond %d: read in chunks",
+                       (long long)s->rows, FL_XPOS_ROWS);
     int64_t length = fl_max64(s->length, s->first_position + s->rows);
     return fl_rope_frequencies(scheme->rope, fl_passes_span(&scheme->passes, length), f->freq, &f->magnitude);
 }
@@ -158,14 +175,15 @@ static void prepare_angles(fl_run *r, fl_attention_plan *plan)
     const fl_batch *b = r->batch;
     const fl_passes_method *method = fl_passes_method_of(&plan->scheme->passes);
     /* Only a memory outlives the present length; keys of recorded sequences, which have none, are rotated at once. */
-    bool unrotated = fl_rope_depends_on_length(plan->scheme->rope) && !r->recording;
+    bool xpos = plan->scheme->xpos;
+    bool unrotated = (fl_rope_depends_on_length(plan->scheme->rope) || xpos) && !r->recording;
     plan->pairs = plan->scheme->rope->dim / 2;
     for (int p = 0; p < plan->passes; p++) {
         fl_attention_pass *pass = &plan->pass[p];
         pass->query = p > 0 && plan->one_query ? plan->pass[0].query : angles_new(r, b->rows, plan->pairs);
         if (unrotated || method->own[p]) pass->keys = fl_attention_memory(r, (size_t)b->sequences, sizeof *pass->keys);
     }
-    if (method->stored) plan->stored = angles_new(r, b->rows, plan->pairs);
+    if (method->stored || (xpos && !unrotated)) plan->stored = angles_new(r, b->rows, plan->pairs);
     for (int i = 0; i < b->sequences && r->status == FL_OK; i++) {
         schedule f;
         if (schedule_of(plan->scheme, &b->seq[i], &f) != FL_OK) {
@@ -177,7 +195,7 @@ static void prepare_angles(fl_run *r, fl_attention_plan *plan)
             if (plan->pass[p].keys) prepare_keys(r, plan, p, i, &f, unrotated);
     }
     /* The first pass of every scheme without a rule for stored keys rotates queries at their own position. */
-    if (!method->stored) plan->stored = plan->pass[0].query;
+    if (!plan->stored.cos) plan->stored = plan->pass[0].query;
     if (unrotated) plan->stored = (fl_angles){0};
 }
 
@@ -203,6 +221,11 @@ void fl_attention_prepare(fl_run *r, const fl_scheme *scheme)
     if (r->recording && scheme->passes.kind != FL_PASSES_PLAIN) {
         fl_run_fail(r, FL_ERR_UNSUPPORTED, "%s serves inference only: train with another rope scaling",
                     fl_passes_name(&scheme->passes));
+        return;
+    }
+    if ((scheme->alibi || scheme->xpos) && scheme->passes.kind != FL_PASSES_PLAIN) {
+        fl_run_fail(r, FL_ERR_UNSUPPORTED, "%s changes rotary positions: a model with %s has none",
+                    fl_passes_name(&scheme->passes), scheme->alibi ? "ALiBi" : "xPos");
         return;
     }
     fl_attention_plan *plan = fl_attention_memory(r, 1, sizeof *plan);

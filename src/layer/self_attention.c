@@ -44,7 +44,8 @@ static fl_attend_seq *gather(fl_run *r, int layer, const fl_attention_shape *sha
         fl_kv_view view = s->memory ? fl_memory_view(s->memory, layer) : scratch_view(r, shape, 0, s->rows);
         if (r->status != FL_OK) return NULL;
         r->device->table->kv_write(r->device, &view, fl_attention_keys(s), k, v, s->first_row, s->rows);
-        seq[i] = (fl_attend_seq){.first_row = s->first_row, .rows = s->rows, .kv = view};
+        seq[i] =
+            (fl_attend_seq){.first_row = s->first_row, .rows = s->rows, .kv = view, .first_key = fl_attention_keys(s)};
     }
     return seq;
 }
@@ -120,7 +121,8 @@ static void attend_backward(fl_run *r, fl_node *node)
                                                     .scale = n->scale,
                                                     .q = n->q,
                                                     .out = n->out,
-                                                    .lse = n->lse},
+                                                    .lse = n->lse,
+                                                    .slope = r->attention->scheme->alibi},
                                         .k = n->k,
                                         .v = n->v,
                                         .dout = dout,
@@ -184,7 +186,8 @@ fl_tensor *fl_self_attend(fl_run *r, int layer, const fl_attention_shape *shape,
         if (!plan->one_query) rotate(r, q, shape, shape->heads, plan->pass[p].query, false, query);
         fl_attend_seq *seq = pass_sequences(r, shape, p, stored);
         if (r->status != FL_OK) return NULL;
-        fl_attend_args args = {r->batch->sequences, seq, shape->heads, scale, query, out, lse, p > 0};
+        fl_attend_args args = {r->batch->sequences, seq, shape->heads, scale, query, out, lse, p > 0,
+                               plan->scheme->alibi};
         r->device->table->attend(r->device, &args);
         fl_arena_release(r->data, before);
     }

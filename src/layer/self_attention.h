@@ -18,6 +18,9 @@ typedef struct fl_scheme {
     fl_passes passes;         /* windows, sinks, and changed distances */
     fl_logn logn;
     int64_t logn_window; /* L, at least 2 */
+    const float *alibi;  /* [heads] slopes of a bias that falls with distance (Press et al. 2021); NULL: none. Plain
+                            passes only, as with xpos */
+    bool xpos;           /* with rope: queries and keys are scaled by their positions too (Sun et al. 2022) */
 } fl_scheme;
 
 typedef struct fl_attention_shape {

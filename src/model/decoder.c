@@ -23,6 +23,7 @@ fl_tensor *fl_decoder_forward(fl_run *r, const fl_model *m)
     const fl_decoder *body = m->body;
     fl_attention_prepare(r, fl_model_scheme(m, r));
     fl_tensor *x = fl_embed(r, m->embed);
+    if (m->config.positions == FL_POSITIONS_SINUSOIDAL) x = fl_embed_sinusoidal(r, x);
     for (int64_t i = 0; i < m->config.layers; i++)
         x = fl_block(r, decoder_block, &body->layer[i], x);
     return fl_rms_norm(r, x, body->norm, m->config.norm_eps);

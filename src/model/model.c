@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "base/size.h"
 #include "model/rope_options.h"
+#include "position/scaling_law.h"
 #include "text/model_tokenizer.h"
 
 static const fl_arch *const archs[] = {&fl_arch_llama, &fl_arch_mistral, &fl_arch_qwen2, &fl_arch_qwen3,
@@ -66,6 +67,30 @@ static fl_status refuse_unused_panels(const fl_model *m)
     return FL_OK;
 }
 
+static fl_status set_scheme(fl_model *m, int64_t blockwise)
+{
+    const fl_config *c = &m->config;
+    bool xpos = c->positions == FL_POSITIONS_XPOS;
+    if (blockwise < -1 || blockwise == 1)
+        return fl_fail(FL_ERR_ARGUMENT, "--blockwise %lld: give a window of 2 tokens or more, or -1 for none",
+                       (long long)blockwise);
+    if (blockwise == 0 && xpos) blockwise = fl_max64(c->window, 2);
+    m->scheme = (fl_scheme){.rope = c->rotary ? &c->rope : NULL,
+                            .interleaved = c->rope_interleaved,
+                            .passes = {.window = c->sliding_window, .block = fl_max64(blockwise, 0) / 2},
+                            .xpos = xpos};
+    if (c->positions != FL_POSITIONS_ALIBI) return FL_OK;
+    double *slope = fl_calloc((size_t)c->heads, sizeof *slope);
+    m->slopes = fl_calloc((size_t)c->heads, sizeof *m->slopes);
+    if (slope && m->slopes) fl_law_alibi_slopes((int)c->heads, slope);
+    for (int64_t h = 0; slope && m->slopes && h < c->heads; h++)
+        m->slopes[h] = (float)slope[h];
+    m->scheme.alibi = m->slopes;
+    bool made = slope && m->slopes;
+    fl_free(slope);
+    return made ? FL_OK : FL_ERR_MEMORY;
+}
+
 static fl_status open_parts(fl_model *m, const char *path, const fl_model_options *options)
 {
     FL_TRY(fl_checkpoint_open(&m->checkpoint, path));
@@ -78,9 +103,7 @@ static fl_status open_parts(fl_model *m, const char *path, const fl_model_option
                        path, m->config.family);
     if (options->lora) FL_TRY(fl_checkpoint_need_rows(m->checkpoint, "merged with an adapter"));
     FL_TRY(fl_rope_options_apply(&m->config, &options->rope, options->context));
-    m->scheme = (fl_scheme){.rope = m->config.rotary ? &m->config.rope : NULL,
-                            .interleaved = m->config.rope_interleaved,
-                            .passes.window = m->config.sliding_window};
+    FL_TRY(set_scheme(m, options->blockwise));
     fl_engine_lock(m->engine); /* merging and packing use the pool */
     fl_status s = FL_OK;
     if (options->lora)
@@ -121,6 +144,7 @@ void fl_model_close(fl_model *m)
     fl_free(m->weight);
     fl_free(m->source);
     fl_free(m->body);
+    fl_free(m->slopes);
     fl_lora_free(&m->lora);
     fl_checkpoint_close(m->checkpoint);
     fl_free(m);
@@ -176,6 +200,7 @@ fl_status fl_model_get_info(const fl_model *m, fl_model_info *info)
                             .trained_window = c->rotary ? c->rope.original_window : c->window,
                             .kv_bytes_per_token = c->layers * c->kv_heads * c->head_dim * 2 * (int64_t)sizeof(float),
                             .stored_type = fl_dtype_get(c->stored_type)->name,
+                            .positions = fl_positions_name(c->positions),
                             .rotary = c->rotary,
                             .rope_scaling = c->rotary ? fl_rope_kind_name(c->rope.kind) : "none",
                             .rope_base = c->rotary ? c->rope.base : 0,

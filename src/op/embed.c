@@ -1,7 +1,7 @@
 /* Look-up of table rows by token or by position: y[i] = table[id[i]]        dtable[id[i]] += dy[i] */
 #include "op/op.h"
 
-#include <string.h>
+#include <math.h>
 
 typedef struct embed_node {
     fl_node node;
@@ -61,4 +61,22 @@ fl_tensor *fl_embed_positions(fl_run *r, fl_tensor *x, const fl_weight *table)
             ids[seq->first_row + i] = (int32_t)(seq->first_position + i);
     }
     return fl_add(r, x, look_up(r, table, ids));
+}
+
+fl_tensor *fl_embed_sinusoidal(fl_run *r, fl_tensor *x)
+{
+    if (!x || r->status != FL_OK) return NULL;
+    fl_tensor *y = fl_run_tensor(r, x->rows, x->cols);
+    if (!y) return NULL;
+    for (int s = 0; s < r->batch->sequences && !fl_arena_counting(r->data); s++) {
+        const fl_batch_seq *seq = &r->batch->seq[s];
+        for (int64_t c = 0; c < x->cols; c++) {
+            double frequency = pow(10000, -(double)(c - c % 2) / (double)x->cols);
+            for (int64_t i = 0; i < seq->rows; i++) {
+                double angle = (double)(seq->first_position + i) * frequency;
+                fl_row(y, seq->first_row + i)[c] = (float)(c % 2 ? cos(angle) : sin(angle));
+            }
+        }
+    }
+    return fl_add(r, x, y);
 }

@@ -12,6 +12,10 @@ fl_tensor *fl_embed(fl_run *r, const fl_weight *table);
 /* x + table rows of the batch's positions (learned positions). Positions beyond the table fail with FL_ERR_WINDOW. */
 fl_tensor *fl_embed_positions(fl_run *r, fl_tensor *x, const fl_weight *table);
 
+/* x + sines and cosines of the batch's positions (Vaswani et al. 2017): components 2i and 2i+1 are sin and cos of
+ * p / 10000^(2i/width). Nothing is trained. */
+fl_tensor *fl_embed_sinusoidal(fl_run *r, fl_tensor *x);
+
 /* x [rows, in] -> [rows, out]; bias [out] or NULL. */
 fl_tensor *fl_linear(fl_run *r, fl_tensor *x, const fl_weight *w, const fl_weight *bias);
 

@@ -44,6 +44,8 @@ typedef struct fl_batch_seq {
     int64_t first_position; /* of the first row; normally the memory's token count */
     int64_t length;         /* tokens the sequence will hold when its text is read: schedules that depend on the length
                                use it, so that chunks and a whole agree; 0: first_position + rows */
+    const double *position; /* [rows] where rotary rows stand instead, whole numbers or not; without a memory only.
+                               NULL: first_position, first_position + 1, ... */
 } fl_batch_seq;
 
 typedef struct fl_batch {

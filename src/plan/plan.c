@@ -91,9 +91,9 @@ fl_status fl_plan_make(fl_plan *out, const fl_plan_options *o)
                        "fl_plan_make: an argument is NULL, plan.size is not %zu or options.size not %zu",
                        sizeof(fl_plan), sizeof(fl_plan_options));
     const fl_model *m = o->model;
-    if (m && !m->config.rotary)
-        return fl_fail(FL_ERR_UNSUPPORTED, "family %s has learned positions: there is no rotary window to plan",
-                       m->config.family);
+    if (m && m->config.positions != FL_POSITIONS_ROTARY)
+        return fl_fail(FL_ERR_UNSUPPORTED, "family %s has %s positions here: there is no rotary window to plan",
+                       m->config.family, fl_positions_name(m->config.positions));
     const fl_rope_spec *rope = m ? &m->config.rope : NULL;
     fl_plan p = {.size = sizeof p, .target = o->to, .trained_window = rope ? rope->original_window : o->window};
     FL_TRY(fl_plan_windows(&p, rope ? rope->dim : o->head_dim, (double)p.trained_window, rope ? rope->base : o->base,

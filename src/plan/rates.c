@@ -169,7 +169,7 @@ static double attend(bed *b, int64_t rows)
     fl_attend_seq seq = last_rows(b, rows);
     fl_tensor q = b->q, out = b->out;
     q.rows = out.rows = rows;
-    fl_attend_args args = {1, &seq, (int)b->m->config.heads, 0.1f, &q, &out, b->lse, false};
+    fl_attend_args args = {1, &seq, (int)b->m->config.heads, 0.1f, &q, &out, b->lse, false, NULL};
     b->d->table->attend(b->d, &args);
     return (double)rows * (double)(KEYS - rows / 2) * (double)q.cols;
 }
@@ -189,7 +189,7 @@ static void work_cache(bed *b, fl_work *work)
 static void work_attend_backward(bed *b, fl_work *work)
 {
     fl_attend_seq seq = last_rows(b, KEYS);
-    fl_attend_args forward = {1, &seq, (int)b->m->config.heads, 0.1f, &b->q, &b->out, b->lse, false};
+    fl_attend_args forward = {1, &seq, (int)b->m->config.heads, 0.1f, &b->q, &b->out, b->lse, false, NULL};
     fl_attend_backward_args args = {
         .forward = forward, .k = &b->k, .v = &b->v, .dout = &b->out, .dq = &b->dq, .dk = &b->dk, .dv = &b->dv};
     b->d->table->attend_backward(b->d, &args);

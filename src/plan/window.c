@@ -28,6 +28,14 @@ static const struct note {
     {FL_ROPE_DYNAMIC, "the base follows the length read; untuned, quality falls slowly with the factor"},
     {FL_ROPE_YARN, "slow pairs are interpolated, fast ones kept, logits sharpened; also serves untuned"},
     {FL_ROPE_LLAMA3, "as yarn without sharpening; the constants are those of Llama 3.1"},
+    {FL_ROPE_LONGROPE, "factors of its own for every pair; searched ones serve untuned"},
+    {FL_ROPE_DYNAMIC_LINEAR, "interpolation by the length read; untuned, and weaker than dynamic-yarn"},
+    {FL_ROPE_DYNAMIC_YARN, "yarn by the length read; untuned, and short texts are left alone"},
+    {FL_ROPE_NTK_PARTS, "yarn without sharpening"},
+    {FL_ROPE_NTK_LINEAR, "pairs not seen whole are interpolated, the others as much less as they turn faster"},
+    {FL_ROPE_MIXED_RADIX, "between interpolation and ntk; the slowest pair alone is interpolated in full"},
+    {FL_ROPE_POWER, "slow pairs are slowed by a power of their place; the factor is only a claim"},
+    {FL_ROPE_TRUNCATED, "slow pairs stand still: good perplexity, worse retrieval"},
 };
 
 static const char *note_of(fl_rope_kind kind)
@@ -85,7 +93,7 @@ static void add_kind(fl_plan *p, const geometry *g, fl_rope_kind kind, double en
         m.basis = FL_PLAN_LAW;
         if (dim > 2) m.window = window_of_base(g, fl_law_ntk_base(g->plain.base, g->plain.dim, m.scale));
     }
-    if (kind == FL_ROPE_DYNAMIC) {
+    if (kind == FL_ROPE_DYNAMIC || kind == FL_ROPE_DYNAMIC_LINEAR || kind == FL_ROPE_DYNAMIC_YARN) {
         m.basis = FL_PLAN_RULE;
         m.tuned = false;
         m.window = g->to;

@@ -52,6 +52,8 @@ void fl_passes_compile(const fl_passes *s, int64_t p, fl_pass pass[FL_PASSES_MAX
 {
     const fl_passes_method *m = methods[s->kind];
     m->compile(s, p, pass);
+    for (int i = 0; s->block > 0 && i < m->passes; i++)
+        pass[i].lo = fl_max64(pass[i].lo, (p / s->block - 1) * s->block);
     if (s->kind == FL_PASSES_STREAM || s->window <= 0) return;
     int64_t edge = fl_max64(0, p - s->window + 1);
     for (int i = 0; i < m->passes; i++)

@@ -26,6 +26,8 @@ typedef struct fl_passes {
     fl_passes_kind kind;
     int64_t
         window;    /* a query sees itself and window-1 tokens before it; 0: all. Stream: the recent part of the cache */
+    int64_t block; /* blockwise causal attention (Sun et al. 2022): a query sees its own block of so many tokens up to
+                      itself and the whole block before it; 0: off */
     int64_t sinks; /* with a window: the first tokens stay visible; plain: at their distance, stream: in the cache */
     int64_t near;  /* self-extend, rerope: smaller distances are exact */
     int64_t group; /* self-extend: beyond, so many positions become one */

@@ -7,13 +7,24 @@
 
 /* Bounds far beyond use, within which every product formed here is finite, and exact where it should be. */
 #define WINDOW_LIMIT ((int64_t)1 << 40)
-#define NUMBER_LIMIT 1e18
+#define NUMBER_LIMIT FL_ROPE_STILL
 #define DIVISOR_LEAST 1e-6
 
-static const char *const kind_names[FL_ROPE_KIND_COUNT] = {
-    [FL_ROPE_PLAIN] = "none",        [FL_ROPE_LINEAR] = "linear",    [FL_ROPE_NTK] = "ntk",
-    [FL_ROPE_DYNAMIC] = "dynamic",   [FL_ROPE_YARN] = "yarn",        [FL_ROPE_LLAMA3] = "llama3",
-    [FL_ROPE_LONGROPE] = "longrope", [FL_ROPE_DIVISORS] = "divisors"};
+static const char *const kind_names[FL_ROPE_KIND_COUNT] = {[FL_ROPE_PLAIN] = "none",
+                                                           [FL_ROPE_LINEAR] = "linear",
+                                                           [FL_ROPE_NTK] = "ntk",
+                                                           [FL_ROPE_DYNAMIC] = "dynamic",
+                                                           [FL_ROPE_YARN] = "yarn",
+                                                           [FL_ROPE_LLAMA3] = "llama3",
+                                                           [FL_ROPE_LONGROPE] = "longrope",
+                                                           [FL_ROPE_DIVISORS] = "divisors",
+                                                           [FL_ROPE_DYNAMIC_LINEAR] = "dynamic-linear",
+                                                           [FL_ROPE_DYNAMIC_YARN] = "dynamic-yarn",
+                                                           [FL_ROPE_NTK_PARTS] = "ntk-parts",
+                                                           [FL_ROPE_NTK_LINEAR] = "ntk-linear",
+                                                           [FL_ROPE_MIXED_RADIX] = "mixed-radix",
+                                                           [FL_ROPE_POWER] = "power",
+                                                           [FL_ROPE_TRUNCATED] = "truncated"};
 
 void fl_rope_spec_init(fl_rope_spec *spec, double base, int dim, int64_t window)
 {
@@ -41,7 +52,12 @@ fl_status fl_rope_kind_parse(fl_rope_kind *out, const char *name)
     static const struct {
         const char *name;
         fl_rope_kind kind;
-    } others[] = {{"default", FL_ROPE_PLAIN}, {"su", FL_ROPE_LONGROPE}, {"pi", FL_ROPE_LINEAR}};
+    } others[] = {{"default", FL_ROPE_PLAIN},
+                  {"su", FL_ROPE_LONGROPE},
+                  {"pi", FL_ROPE_LINEAR},
+                  {"dynamic-pi", FL_ROPE_DYNAMIC_LINEAR},
+                  {"dynamic-ntk", FL_ROPE_DYNAMIC}};
+    static const char *const pretrained[] = {"alibi", "xpos", "sinusoidal", "learned", "nope"};
     for (int k = 0; k < FL_ROPE_KIND_COUNT; k++)
         if (strcmp(name, kind_names[k]) == 0) {
             *out = (fl_rope_kind)k;
@@ -52,10 +68,17 @@ fl_status fl_rope_kind_parse(fl_rope_kind *out, const char *name)
             *out = others[k].kind;
             return FL_OK;
         }
-    return fl_fail(FL_ERR_UNSUPPORTED,
-                   "rope_type = \"%.64s\": unknown; use none (default), linear (pi), ntk, dynamic, yarn, llama3 or "
-                   "longrope (su)",
-                   name);
+    for (size_t k = 0; k < sizeof pretrained / sizeof *pretrained; k++)
+        if (strcmp(name, pretrained[k]) == 0)
+            return fl_fail(FL_ERR_UNSUPPORTED,
+                           "rope_type = \"%s\": these positions come with pre-training and cannot be switched on in a "
+                           "rotary model; train one from a config.json that says position_embedding_type",
+                           name);
+    return fl_fail(
+        FL_ERR_UNSUPPORTED,
+        "rope_type = \"%.64s\": unknown; use none (default), linear (pi), ntk, ntk-parts, ntk-linear, "
+        "dynamic, dynamic-linear, dynamic-yarn, yarn, llama3, longrope (su), mixed-radix, power or truncated",
+        name);
 }
 
 static fl_status check_above(const char *key, double value, double bound)
@@ -147,6 +170,7 @@ fl_status fl_rope_spec_check(const fl_rope_spec *spec)
                        "factor = %g: must be at least 1, and factor * original_max_position_embeddings at most %lld",
                        spec->factor, (long long)WINDOW_LIMIT);
     FL_TRY(check_optional("attention_factor", spec->attention_factor));
+    FL_TRY(check_optional("rope shape", spec->shape));
     switch (spec->kind) {
     case FL_ROPE_NTK:
     case FL_ROPE_DYNAMIC:
@@ -157,7 +181,14 @@ fl_status fl_rope_spec_check(const fl_rope_spec *spec)
                            kind_names[spec->kind]);
         return FL_OK;
     case FL_ROPE_YARN:
+    case FL_ROPE_DYNAMIC_YARN:
+    case FL_ROPE_NTK_PARTS:
         return check_yarn(spec);
+    case FL_ROPE_NTK_LINEAR:
+        if (fl_rope_shape(spec) > spec->dim / 2)
+            return fl_fail(FL_ERR_ARGUMENT, "rope shape = %g: a head that rotates %d components has %d pairs",
+                           spec->shape, spec->dim, spec->dim / 2);
+        return FL_OK;
     case FL_ROPE_LLAMA3:
         return check_llama3(spec);
     case FL_ROPE_LONGROPE:
@@ -176,7 +207,7 @@ static void plain(double base, int dim, double *freq)
 
 /* The ramp of the published code runs linearly in the pair index, not in the number of rotations as the paper's does;
  * its upper end is capped at dim - 1 although pairs end at dim/2 - 1. Both are kept: trained models depend on them. */
-static void yarn(const fl_rope_spec *spec, double *freq)
+static void yarn(const fl_rope_spec *spec, double factor, double *freq)
 {
     double window = (double)spec->original_window;
     double low = fl_law_pair_turning(spec->dim, spec->base, window, spec->beta_fast);
@@ -191,13 +222,12 @@ static void yarn(const fl_rope_spec *spec, double *freq)
     for (int i = 0; i < spec->dim / 2; i++) {
         double ramp = fmin(fmax((i - low) / (high - low), 0), 1);
         double kept = (1 - ramp) * spec->extrapolation_factor;
-        freq[i] = freq[i] / spec->factor * (1 - kept) + freq[i] * kept;
+        freq[i] = freq[i] / factor * (1 - kept) + freq[i] * kept;
     }
 }
 
-static double yarn_magnitude(const fl_rope_spec *spec)
+static double yarn_magnitude(const fl_rope_spec *spec, double s)
 {
-    double s = spec->factor;
     if (spec->mscale > 0 && spec->mscale_all_dim > 0)
         return fl_law_yarn_magnitude(s, spec->mscale) / fl_law_yarn_magnitude(s, spec->mscale_all_dim);
     return fl_law_yarn_magnitude(s, 1);
@@ -214,6 +244,92 @@ static void llama3(const fl_rope_spec *spec, double *freq)
     }
 }
 
+double fl_rope_shape(const fl_rope_spec *spec)
+{
+    if (spec->shape > 0) return spec->shape;
+    switch (spec->kind) {
+    case FL_ROPE_NTK_LINEAR: {
+        double turning = fl_law_pair_turning(spec->dim, spec->base, (double)spec->original_window, 1);
+        return fmin(fmax(floor(turning), 1), spec->dim / 2);
+    }
+    case FL_ROPE_MIXED_RADIX:
+        return 0.75;
+    case FL_ROPE_POWER:
+        return 0.5;
+    case FL_ROPE_TRUNCATED:
+        return (double)spec->original_window;
+    default:
+        return 0;
+    }
+}
+
+/* Giraffe: up to a period of `period` tokens pairs are kept; up to 8 times that they turn all alike, 16 times slower
+ * than the cut-off; the rest stand still. */
+static void truncated(double period, int pairs, double *freq)
+{
+    double cut = 2 * acos(-1.0) / period;
+    for (int i = 0; i < pairs; i++)
+        if (freq[i] < cut) freq[i] = freq[i] >= cut / 8 ? cut / 16 : 0;
+}
+
+static void divide(double *freq, const double *divisor, int pairs)
+{
+    for (int i = 0; i < pairs; i++)
+        freq[i] /= divisor[i];
+}
+
+/* The plain frequencies, scaled; *m is the magnitude that the method computes. */
+static void scale(const fl_rope_spec *spec, double length, double *freq, double *m)
+{
+    int pairs = spec->dim / 2;
+    double window = (double)spec->original_window, shape = fl_rope_shape(spec), grown = fmax(1, length / window);
+    switch (spec->kind) {
+    case FL_ROPE_LINEAR:
+    case FL_ROPE_DYNAMIC_LINEAR:
+        for (int i = 0; i < pairs; i++)
+            freq[i] /= spec->kind == FL_ROPE_LINEAR ? spec->factor : grown;
+        return;
+    case FL_ROPE_YARN:
+        yarn(spec, spec->factor, freq);
+        *m = yarn_magnitude(spec, spec->factor) * spec->attn_factor;
+        return;
+    case FL_ROPE_DYNAMIC_YARN:
+        yarn(spec, grown, freq);
+        *m = yarn_magnitude(spec, grown) * spec->attn_factor;
+        return;
+    case FL_ROPE_NTK_PARTS:
+        yarn(spec, spec->factor, freq);
+        return;
+    case FL_ROPE_NTK_LINEAR:
+        for (int i = 0; i < pairs; i++)
+            freq[i] /= pow(spec->factor, fmin(i / shape, 1));
+        return;
+    case FL_ROPE_MIXED_RADIX:
+        for (int i = 0; i < pairs; i++)
+            freq[i] *= pow(spec->factor, -pow((i + 1.0) / pairs, shape));
+        return;
+    case FL_ROPE_POWER:
+        for (int i = 0; i < pairs; i++)
+            freq[i] *= pow(1 - (double)i / pairs, shape);
+        return;
+    case FL_ROPE_TRUNCATED:
+        truncated(shape, pairs, freq);
+        return;
+    case FL_ROPE_LLAMA3:
+        llama3(spec, freq);
+        return;
+    case FL_ROPE_LONGROPE:
+        divide(freq, length > window ? spec->long_factor : spec->short_factor, pairs);
+        *m = fl_law_longrope_magnitude(spec->factor, window);
+        return;
+    case FL_ROPE_DIVISORS:
+        divide(freq, spec->short_factor, pairs);
+        return;
+    default:
+        return;
+    }
+}
+
 fl_status fl_rope_frequencies(const fl_rope_spec *spec, int64_t length, double *freq, double *magnitude)
 {
     FL_TRY(fl_rope_spec_check(spec));
@@ -223,42 +339,29 @@ fl_status fl_rope_frequencies(const fl_rope_spec *spec, int64_t length, double *
     if (spec->kind == FL_ROPE_DYNAMIC)
         base = fl_law_dynamic_base(base, spec->dim, spec->factor, (double)length, (double)spec->original_window);
     plain(base, spec->dim, freq);
-
-    switch (spec->kind) {
-    case FL_ROPE_LINEAR:
-        for (int i = 0; i < spec->dim / 2; i++)
-            freq[i] /= spec->factor;
-        break;
-    case FL_ROPE_YARN:
-        yarn(spec, freq);
-        m = yarn_magnitude(spec) * spec->attn_factor;
-        break;
-    case FL_ROPE_LLAMA3:
-        llama3(spec, freq);
-        break;
-    case FL_ROPE_LONGROPE: {
-        const double *divisor = length > spec->original_window ? spec->long_factor : spec->short_factor;
-        for (int i = 0; i < spec->dim / 2; i++)
-            freq[i] /= divisor[i];
-        m = fl_law_longrope_magnitude(spec->factor, (double)spec->original_window);
-        break;
-    }
-    case FL_ROPE_DIVISORS:
-        for (int i = 0; i < spec->dim / 2; i++)
-            freq[i] /= spec->short_factor[i];
-        break;
-    default:
-        break;
-    }
+    scale(spec, (double)length, freq, &m);
     bool scales_magnitude =
         spec->kind == FL_ROPE_YARN || spec->kind == FL_ROPE_LONGROPE || spec->kind == FL_ROPE_DIVISORS;
     *magnitude = scales_magnitude && spec->attention_factor > 0 ? spec->attention_factor : m;
     return FL_OK;
 }
 
+fl_status fl_rope_divisors(const fl_rope_spec *spec, int64_t length, double *divisor, double *magnitude)
+{
+    double unscaled[FL_ROPE_MAX_PAIRS];
+    FL_TRY(fl_rope_frequencies(spec, length, divisor, magnitude));
+    plain(spec->base, spec->dim, unscaled);
+    for (int i = 0; i < spec->dim / 2; i++)
+        divisor[i] = divisor[i] > 0 ? fmin(unscaled[i] / divisor[i], FL_ROPE_STILL) : FL_ROPE_STILL;
+    return FL_OK;
+}
+
 bool fl_rope_depends_on_length(const fl_rope_spec *spec)
 {
-    return spec->kind == FL_ROPE_DYNAMIC || spec->kind == FL_ROPE_LONGROPE;
+    size_t bytes = (size_t)spec->factors * sizeof *spec->short_factor;
+    return spec->kind == FL_ROPE_DYNAMIC || spec->kind == FL_ROPE_DYNAMIC_LINEAR ||
+           spec->kind == FL_ROPE_DYNAMIC_YARN ||
+           (spec->kind == FL_ROPE_LONGROPE && memcmp(spec->short_factor, spec->long_factor, bytes) != 0);
 }
 
 int64_t fl_rope_scaled_window(const fl_rope_spec *spec)
@@ -277,10 +380,10 @@ void fl_rope_angles(const double *freq, int pairs, double magnitude, double posi
     }
 }
 
-void fl_rope_table(const double *freq, int pairs, double magnitude, const int64_t *position, int64_t first,
-                   int64_t rows, float *cos_out, float *sin_out)
+void fl_rope_table(const double *freq, int pairs, double magnitude, const double *position, int64_t first, int64_t rows,
+                   float *cos_out, float *sin_out)
 {
     for (int64_t r = 0; r < rows; r++)
-        fl_rope_angles(freq, pairs, magnitude, (double)(position ? position[r] : first + r), cos_out + r * pairs,
+        fl_rope_angles(freq, pairs, magnitude, position ? position[r] : (double)(first + r), cos_out + r * pairs,
                        sin_out + r * pairs);
 }

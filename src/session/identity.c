@@ -37,7 +37,9 @@ char *fl_session_identity(const fl_model *m, const fl_scheme *scheme)
     if (scheme->rope)
         fl_buffer_format(&text, ", rope %s %016llx", fl_rope_kind_name(scheme->rope->kind),
                          (unsigned long long)schedule(scheme->rope));
+    if (!scheme->rope || scheme->xpos) fl_buffer_format(&text, ", %s positions", fl_positions_name(c->positions));
     const fl_passes *p = &scheme->passes;
+    if (p->block) fl_buffer_format(&text, ", blocks of %lld", (long long)p->block);
     if (p->window)
         fl_buffer_format(&text, ", window %lld with %lld sinks", (long long)p->window, (long long)p->sinks);
     if (text.failed) fl_buffer_free(&text);

@@ -49,7 +49,7 @@ static fl_status options_check(const fl_model *m, const fl_session_options *o)
                        (long long)o->sinks);
     if (o->overflow != FL_OVERFLOW_ERROR && o->overflow != FL_OVERFLOW_EXTEND)
         return fl_fail(FL_ERR_ARGUMENT, "overflow = %d: unknown policy", (int)o->overflow);
-    if (c->rotary) return FL_OK;
+    if (c->positions != FL_POSITIONS_LEARNED) return FL_OK;
     if (o->overflow == FL_OVERFLOW_EXTEND)
         return fl_fail(FL_ERR_UNSUPPORTED,
                        "overflow = extend: family %s has learned positions for %lld tokens and "
@@ -206,7 +206,10 @@ static fl_status room_check(const fl_session *s, int64_t count)
                        "the text is %lld tokens long but the context holds %lld (%lld of them in use): "
                        "shorten it, or set a larger context%s",
                        (long long)(held + count), (long long)s->context, (long long)held,
-                       s->model->config.rotary ? " with a rope scaling, or overflow = extend" : "");
+                       s->model->config.positions == FL_POSITIONS_LEARNED ? ""
+                       : s->model->config.positions == FL_POSITIONS_ROTARY
+                           ? " with a rope scaling, or overflow = extend"
+                           : ", or overflow = extend");
     int64_t most = s->most_bytes / s->bytes_per_token;
     if (s->most_bytes > 0 && held + count > most)
         return fl_fail(FL_ERR_MEMORY,
@@ -232,10 +235,14 @@ static void warn_beyond_window(fl_session *s, int64_t total)
 {
     int64_t window = fl_model_window(s->model);
     const fl_rope_spec *rope = s->scheme.rope;
-    if (s->warned || total <= window || !rope) return;
+    fl_positions positions = s->model->config.positions;
+    if (s->warned || total <= window || positions == FL_POSITIONS_LEARNED) return;
     s->warned = true;
     const fl_log *log = &s->model->engine->log;
-    if (rope->kind == FL_ROPE_PLAIN)
+    if (positions != FL_POSITIONS_ROTARY)
+        fl_log_write(log, FL_LOG_WARN, "positions reach %lld but the model was trained on %lld, with %s positions",
+                     (long long)total, (long long)window, fl_positions_name(positions));
+    else if (rope->kind == FL_ROPE_PLAIN)
         fl_log_write(log, FL_LOG_WARN,
                      "positions reach %lld but the model was trained on %lld and no rope scaling is "
                      "in force: expect nonsense beyond; choose one with --rope-scaling",

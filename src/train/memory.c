@@ -50,8 +50,10 @@ static fl_status measure(const question *q, int64_t accumulate, bool recompute, 
                              .trained = q->outline->trained,
                              .accumulate = accumulate,
                              .recompute = recompute};
-    /* Ids and cuts of the step; of the pass a sequence per document, inputs, targets, losses and their weights. */
+    /* Ids and cuts of the step; of the pass a sequence per document, inputs, targets, losses and their weights, drawn
+     * positions. */
     int64_t each = (int64_t)(sizeof(fl_batch_seq) + 2 * sizeof(int32_t) + 2 * sizeof(float));
+    if (q->options.positions != FL_TRAIN_POSITIONS_PLAIN) each += (int64_t)sizeof(double);
     out->batch_bytes = q->options.batch * (q->options.length + 1) * (int64_t)(sizeof(int32_t) + sizeof(bool)) +
                        sequences * q->options.length * each;
     FL_TRY(count_pass(q, sequences, recompute, &out->pass_bytes));

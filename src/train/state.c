@@ -48,7 +48,7 @@ static fl_status describe(settings *s, const fl_trainer *t)
     add_integer(s, "num_attention_heads", c->heads);
     add_integer(s, "num_key_value_heads", c->kv_heads);
     add_integer(s, "intermediate_size", c->ffn);
-    add_integer(s, "rope_kind", c->rotary ? (int)c->rope.kind : -1);
+    add_integer(s, "rope_kind", c->positions == FL_POSITIONS_ROTARY ? (int)c->rope.kind : -(int)c->positions);
     add_real(s, "rope_theta", c->rotary ? c->rope.base : 0);
     add_real(s, "rope_factor", c->rotary ? c->rope.factor : 0);
     add_integer(s, "length", o->length);
@@ -69,6 +69,10 @@ static fl_status describe(settings *s, const fl_trainer *t)
     s->key[s->count] = "seed";
     snprintf(s->value[s->count++], TEXT, "%" PRIu64, o->seed);
     /* Further ways to train are named only where they are used. */
+    if (o->positions != FL_TRAIN_POSITIONS_PLAIN) {
+        add_integer(s, "positions", o->positions);
+        add_integer(s, "position_range", o->position_range);
+    }
     if (o->lora_rank) {
         add_integer(s, "lora_rank", o->lora_rank);
         add_real(s, "lora_alpha", o->lora_alpha);

@@ -12,6 +12,7 @@
 #include "model/export.h"
 #include "model/lora_write.h"
 #include "train/log.h"
+#include "train/draw.h"
 #include "train/memory.h"
 #include "train/order.h"
 #include "train/schedule.h"
@@ -36,6 +37,7 @@ fl_status fl_train_options_check(const fl_model *m, const fl_train_options *o)
         {"--weight-decay", o->weight_decay, 0, 1e3},
         {"--clip", o->clip, 0, 1e30},
         {"--save-every", (double)o->save_every, 0, 1e12},
+        {"--position-range", (double)o->position_range, 0, 1e12},
     };
     for (size_t i = 0; i < sizeof list / sizeof *list; i++)
         if (!(list[i].value >= list[i].least && list[i].value <= list[i].most))
@@ -45,7 +47,15 @@ fl_status fl_train_options_check(const fl_model *m, const fl_train_options *o)
     if (o->accumulate && o->batch % o->accumulate)
         return fl_fail(FL_ERR_ARGUMENT, "--accumulate %lld does not divide --batch %lld", (long long)o->accumulate,
                        (long long)o->batch);
-    if (!m->config.rotary && o->length > m->config.window)
+    if ((unsigned)o->positions > FL_TRAIN_POSITIONS_SUBSAMPLED)
+        return fl_fail(FL_ERR_ARGUMENT, "--positions: no such kind %d", (int)o->positions);
+    if (o->positions != FL_TRAIN_POSITIONS_PLAIN && m->config.positions != FL_POSITIONS_ROTARY)
+        return fl_fail(FL_ERR_UNSUPPORTED, "--positions: only rotary positions can be drawn; this model has %s ones",
+                       fl_positions_name(m->config.positions));
+    if (o->position_range && o->position_range < (o->length ? o->length : m->config.window))
+        return fl_fail(FL_ERR_ARGUMENT, "--position-range %lld: less than the %lld tokens of a sequence",
+                       (long long)o->position_range, (long long)(o->length ? o->length : m->config.window));
+    if (m->config.positions == FL_POSITIONS_LEARNED && o->length > m->config.window)
         return fl_fail(FL_ERR_WINDOW, "--length %lld: family %s has %lld learned positions", (long long)o->length,
                        m->config.family, (long long)m->config.window);
     return FL_OK;
@@ -69,7 +79,9 @@ static fl_status allocate_part(fl_trainer *t)
     t->part.target = fl_calloc(rows, sizeof *t->part.target);
     t->part.nll = fl_calloc(rows, sizeof *t->part.nll);
     t->part.weight = fl_calloc(rows, sizeof *t->part.weight);
-    bool all = t->part.seq && t->part.input && t->part.target && t->part.nll && t->part.weight;
+    bool draws = t->options.positions != FL_TRAIN_POSITIONS_PLAIN;
+    if (draws) t->part.position = fl_calloc(rows, sizeof *t->part.position);
+    bool all = (!draws || t->part.position) && t->part.seq && t->part.input && t->part.target && t->part.nll && t->part.weight;
     return all ? FL_OK : FL_ERR_MEMORY;
 }
 
@@ -86,6 +98,7 @@ fl_status fl_trainer_create(fl_trainer **out, const fl_model *model, const fl_tr
     t->options = *options;
     if (t->options.length == 0) t->options.length = model->config.window;
     t->options.accumulate = memory.accumulate;
+    if (t->options.position_range == 0) t->options.position_range = t->options.length;
     fl_status s = copy_string(&t->state_path, options->state);
     if (s == FL_OK) s = copy_string(&t->log_path, options->log);
     if (s == FL_OK) s = copy_string(&t->lora_targets, options->lora_targets);
@@ -123,6 +136,7 @@ void fl_trainer_destroy(fl_trainer *t)
     fl_free(t->part.target);
     fl_free(t->part.nll);
     fl_free(t->part.weight);
+    fl_free(t->part.position);
     fl_free(t->tensorboard_path);
     fl_free(t);
 }
@@ -164,6 +178,12 @@ static fl_status pass(fl_trainer *t, const int32_t *ids, const bool *fresh, int6
     for (int64_t i = 0; i < windows; i++)
         add_window(p, length, ids + i * (length + 1), fresh ? fresh + i * (length + 1) : NULL,
                    (float)(1.0 / (double)all));
+    for (int64_t i = 0; p->position && i < p->sequences; i++) {
+        fl_batch_seq *s = &p->seq[i];
+        s->position = p->position + s->first_row;
+        fl_draw_positions(&t->drawing, t->options.positions, t->options.position_range, s->rows,
+                          p->position + s->first_row);
+    }
     fl_batch batch = {.sequences = (int)p->sequences, .seq = p->seq, .rows = p->rows, .tokens = p->input};
     fl_head_spec spec = {.n = p->rows, .target = p->target, .nll = p->nll, .loss_weight = p->weight};
     FL_TRY(fl_model_pass(t->model, t->run, &batch, &t->parameters.overlay, true, &spec));
@@ -231,6 +251,7 @@ fl_status fl_trainer_step_cut(fl_trainer *t, const int32_t *ids, const bool *fre
         return fl_fail(FL_ERR_ARGUMENT, "step %lld: every document has one token, so there is nothing to predict",
                        (long long)t->step + 1);
     zero_gradients(t);
+    fl_rng_seed(&t->drawing, ~o->seed + (uint64_t)t->step * UINT64_C(0x9e3779b97f4a7c15));
     for (int64_t i = 0; i < o->accumulate; i++)
         FL_TRY(pass(t, ids + i * stride, fresh ? fresh + i * stride : NULL, part, all, &loss));
     loss /= (double)all;

@@ -3,6 +3,7 @@
 
 #include <stdatomic.h>
 
+#include "base/rng.h"
 #include "train/parameters.h"
 
 /* Inputs and targets of one pass: batch / accumulate windows, filled anew for each. */
@@ -10,6 +11,7 @@ typedef struct fl_train_part {
     fl_batch_seq *seq;
     int32_t *input, *target;
     float *nll, *weight;
+    double *position; /* drawn ones; NULL: none are */
     int64_t sequences, rows;
 } fl_train_part;
 
@@ -23,6 +25,7 @@ struct fl_trainer {
     atomic_bool cancel;
     int64_t step; /* taken so far */
     double last_loss;
+    fl_rng drawing; /* of this step's positions */
     uint64_t data; /* checksum of what it trains on; 0: not known yet */
 };
 

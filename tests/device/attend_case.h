@@ -28,6 +28,7 @@ typedef struct attend_case {
     float scale;
     fl_tensor q, k, v; /* [rows, heads*dim], [keys, kv_heads*dim] */
     int64_t *lo, *hi;  /* [rows] */
+    float *slope;      /* [heads] of a bias by distance, in every fourth case; else NULL */
     void **page;       /* hold k and v; NaN everywhere else */
     fl_attend_seq seq;
 } attend_case;
@@ -119,7 +120,8 @@ static inline void case_pages(attend_case *c, int64_t keys)
         assert_non_null(c->page[p]);
         memset(c->page[p], 0xff, bytes);
     }
-    c->seq = (fl_attend_seq){.rows = c->rows, .lo = c->lo, .hi = c->hi, .kv = {shape, c->page, keys}};
+    c->seq = (fl_attend_seq){
+        .rows = c->rows, .lo = c->lo, .hi = c->hi, .kv = {shape, c->page, keys}, .first_key = c->keys - c->rows};
 }
 
 static inline void case_free_pages(attend_case *c)
@@ -143,6 +145,9 @@ static inline void case_open(attend_case *c, fl_rng *rng, int heads, int kv_head
     c->lo = calloc((size_t)rows + 1, sizeof *c->lo);
     c->hi = calloc((size_t)rows + 1, sizeof *c->hi);
     fill_ranges(rng, c, kind);
+    if (below(rng, 4) == 0) c->slope = malloc((size_t)heads * sizeof *c->slope);
+    for (int h = 0; c->slope && h < heads; h++)
+        c->slope[h] = (float)(0.05 * fl_rng_uniform(rng));
     case_pages(c, keys);
 }
 
@@ -162,15 +167,29 @@ static inline void case_close(attend_case *c)
     free(c->q.data);
     free(c->k.data);
     free(c->v.data);
+    free(c->slope);
     free(c->lo);
     free(c->hi);
     case_free_pages(c);
 }
 
+/* For tests of something else. */
+static inline void case_drop_slope(attend_case *c)
+{
+    free(c->slope);
+    c->slope = NULL;
+}
+
 static inline fl_attend_args case_args(const attend_case *c, fl_tensor *out, float *lse)
 {
-    return (fl_attend_args){
-        .sequences = 1, .seq = &c->seq, .heads = c->heads, .scale = c->scale, .q = &c->q, .out = out, .lse = lse};
+    return (fl_attend_args){.sequences = 1,
+                            .seq = &c->seq,
+                            .heads = c->heads,
+                            .scale = c->scale,
+                            .q = &c->q,
+                            .out = out,
+                            .lse = lse,
+                            .slope = c->slope};
 }
 
 static inline bool sees(const attend_case *c, int64_t row, int64_t key)
@@ -185,7 +204,8 @@ static inline double exact_logit(const attend_case *c, int64_t row, int head, in
     double sum = 0;
     for (int i = 0; i < c->head_dim; i++)
         sum += (double)q[i] * k[i];
-    return sum * c->scale;
+    double bias = c->slope ? (double)c->slope[head] * (double)(key - (c->keys - c->rows + row)) : 0;
+    return sum * c->scale + bias;
 }
 
 /* weight[keys] = softmax over what the row sees; returns the log of the sum of exp(logit), -infinity for an empty

@@ -127,6 +127,7 @@ static result attend_rows(const attend_case *c, const fl_attend_kernels *kernels
         if (part.hi[r] > part.keys) part.keys = part.hi[r];
     if (part.keys > c->keys) part.keys = c->keys;
     case_pages(&part, part.keys);
+    part.seq.first_key = c->seq.first_key + first;
     attend_device d;
     device_open(&d, kernels, threads);
     case_write(&part, &rng, &d.device);
@@ -401,6 +402,7 @@ static void test_sequences(void **state)
                                                                                              : keys < 30 ? keys
                                                                                                          : 30);
         case_open(&c[i], &rng, 4, 2, 16, n, keys, CAUSAL);
+        case_drop_slope(&c[i]); /* one set of slopes serves all sequences */
         case_write(&c[i], &rng, &d.device);
         seq[i] = c[i].seq;
         seq[i].first_row = rows;
@@ -438,6 +440,7 @@ static void test_parts_in_rounds(void **state)
     const fl_attend_kernels *best = level[attend_levels(level) - 1];
     attend_case c;
     case_open(&c, &rng, 1, 1, 256, FL_ATTEND_ROWS, FL_PAGE_TOKENS, CAUSAL);
+    case_drop_slope(&c);
     attend_device d;
     device_open(&d, best, 1);
     case_write(&c, &rng, &d.device);
@@ -472,6 +475,7 @@ static void test_large_logits(void **state)
     int levels = attend_levels(level);
     attend_case c;
     case_open(&c, &rng, 1, 1, 16, 1, 1500, BIDIRECTIONAL);
+    case_drop_slope(&c);
     c.scale = 1;
     for (int64_t j = 0; j < c.keys; j++)
         for (int i = 0; i < 16; i++) {

@@ -218,6 +218,31 @@ static void test_yarn_magnitude(void **state)
     fl_checkpoint_close(c);
 }
 
+/* Schedules without a key of their own come back as the same frequencies: by yarn's keys, or as divisors in float32. */
+static void test_nameless_schedules(void **state)
+{
+    const char *path = in(*state, "nameless.gguf");
+    fl_checkpoint *c = opened(TINY "llama");
+    fl_config config = *fl_checkpoint_config(c);
+    config.rope.factor = 4;
+    config.window = config.rope.window = 512;
+    static const fl_rope_kind kinds[] = {FL_ROPE_NTK_PARTS, FL_ROPE_NTK_LINEAR, FL_ROPE_MIXED_RADIX, FL_ROPE_POWER,
+                                         FL_ROPE_TRUNCATED};
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+        config.rope.kind = kinds[k];
+        assert_ok(fl_gguf_write(path, &config, NULL, 0, FL_F16, c, NULL));
+        fl_checkpoint *back = opened(path);
+        double x[FL_ROPE_MAX_PAIRS], y[FL_ROPE_MAX_PAIRS], mx, my;
+        assert_ok(fl_rope_frequencies(&config.rope, 1, x, &mx));
+        assert_ok(fl_rope_frequencies(&fl_checkpoint_config(back)->rope, 1, y, &my));
+        assert_true(fabs(mx / my - 1) < 1e-6);
+        for (int i = 0; i < config.rope.dim / 2; i++) /* a pair that stands still turns by 1e-18 */
+            assert_true(fabs(x[i] - y[i]) < 1e-6 * x[i] + 2e-18);
+        fl_checkpoint_close(back);
+    }
+    fl_checkpoint_close(c);
+}
+
 static void test_cannot_say(void **state)
 {
     const char *path = in(*state, "refused.gguf");
@@ -234,6 +259,9 @@ static void test_cannot_say(void **state)
     REFUSED(llama, FL_ERR_ARGUMENT, "I32", type = FL_I32);
     REFUSED(llama, FL_ERR_UNSUPPORTED, "family = mamba", strcpy(c.family, "mamba"));
     REFUSED(llama, FL_ERR_UNSUPPORTED, "use ntk or yarn", (c.rope.kind = FL_ROPE_DYNAMIC, c.rope.factor = 2));
+    REFUSED(llama, FL_ERR_UNSUPPORTED, "use yarn", (c.rope.kind = FL_ROPE_DYNAMIC_YARN, c.rope.factor = 2));
+    REFUSED(llama, FL_ERR_UNSUPPORTED, "use linear", (c.rope.kind = FL_ROPE_DYNAMIC_LINEAR, c.rope.factor = 2));
+    REFUSED(qwen, FL_ERR_UNSUPPORTED, "rope_type = power", (c.rope.kind = FL_ROPE_POWER, c.rope.factor = 2));
     REFUSED(llama, FL_ERR_UNSUPPORTED, "truncate",
             (c.rope.kind = FL_ROPE_YARN, c.rope.factor = 2, c.rope.truncate = false));
     REFUSED(llama, FL_ERR_UNSUPPORTED, "partial_rotary_factor", c.rope.dim = 8);
@@ -321,8 +349,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bytes),          cmocka_unit_test(test_like_gguf_package),
         cmocka_unit_test(test_types),          cmocka_unit_test(test_tokenizer_keys),
-        cmocka_unit_test(test_yarn_magnitude), cmocka_unit_test(test_cannot_say),
-        cmocka_unit_test(test_split),
+        cmocka_unit_test(test_yarn_magnitude), cmocka_unit_test(test_nameless_schedules),
+        cmocka_unit_test(test_cannot_say),     cmocka_unit_test(test_split),
     };
     return cmocka_run_group_tests(tests, files_make, files_drop);
 }

@@ -124,6 +124,8 @@ static void test_learned_positions(void **state)
     (void)state;
     fl_config config = a_config(), found;
     config.rotary = false;
+    config.positions = FL_POSITIONS_LEARNED;
+    strcpy(config.family, "gpt2");
     json_t *root;
     assert_ok(fl_packed_config_write(&root, &config));
     assert_true(json_is_null(json_object_get(root, "rope")));
@@ -197,6 +199,9 @@ static const struct {
     {"config.mlp_bias", "1", FL_ERR_FORMAT, NULL},
     {"config.rotary", "1", FL_ERR_FORMAT, NULL},
     {"config.rotary", "false", FL_ERR_FORMAT, "config.rope"},
+    {"config.positions", "\"absolute\"", FL_ERR_UNSUPPORTED, NULL},
+    {"config.positions", "\"learned\"", FL_ERR_FORMAT, NULL},
+    {"config.positions", "\"alibi\"", FL_ERR_FORMAT, NULL},
     {"config.rope_interleaved", "1", FL_ERR_FORMAT, NULL},
     {"config.bos", "40", FL_ERR_FORMAT, NULL},
     {"config.bos", "-2", FL_ERR_FORMAT, NULL},

@@ -90,7 +90,7 @@ static void test_forward(void **state)
         int dim = 1 + (int)below(i % 3 ? 130 : MAX_DIM), rows = 1 + (int)below(FL_ATTEND_ROWS);
         float *q = array(rows * dim, 0.3), *max = array(rows, 0), *sum = array(rows * 16, 0),
               *out = array(rows * dim, 0);
-        float *weight = array(rows * 64, 1);
+        float *weight = array(rows * 64, 1), *slope = i % 4 ? NULL : array(rows, 0.1), *offset = array(rows, 100);
         for (int r = 0; r < rows; r++)
             max[r] = -INFINITY;
         float *fast_max[2], *fast_sum[2], *fast_out[2], *fast_weight[2];
@@ -106,10 +106,11 @@ static void test_forward(void **state)
             bool partial = fill_seen(rows, first, last);
             spoil(k, dim, true, rows, first, last);
             spoil(v, dim, false, rows, first, last);
-            fl_attend_state s = {rows, dim, q, max, sum, out, weight};
+            fl_attend_state s = {rows, dim, q, max, sum, out, weight, slope, offset};
             fl_attend_kernels_generic.forward(&s, k, v, partial ? first : NULL, partial ? last : NULL);
             for (int l = 0; l < fast_levels; l++) {
-                fl_attend_state f = {rows, dim, q, fast_max[l], fast_sum[l], fast_out[l], fast_weight[l]};
+                fl_attend_state f = {rows,           dim,   q,     fast_max[l], fast_sum[l], fast_out[l],
+                                     fast_weight[l], slope, offset};
                 fast[l]->forward(&f, k, v, partial ? first : NULL, partial ? last : NULL);
                 assert_same(max, fast_max[l], rows);
                 assert_same(sum, fast_sum[l], rows * 16);
@@ -131,6 +132,8 @@ static void test_forward(void **state)
         free(sum);
         free(out);
         free(weight);
+        free(slope);
+        free(offset);
     }
 }
 
@@ -151,13 +154,16 @@ static void test_backward(void **state)
         spoil(k, dim, true, rows, first, last);
         spoil(v, dim, true, rows, first, last);
         bool accumulate = below(2);
+        float *slope = i % 4 ? NULL : array(rows, 0.01), *offset = array(rows, 100);
         for (int l = 0; l < fast_levels; l++) {
             float *fast_dk = copy(dk, 64 * dim), *fast_dv = copy(dv, 64 * dim), *fast_weight = copy(weight, rows * 64);
             float *fast_dlogit = copy(dlogit, rows * stride), *fast_dq = copy(dq, rows * (dim + 3));
             float *slow_dk = copy(dk, 64 * dim), *slow_dv = copy(dv, 64 * dim), *slow_weight = copy(weight, rows * 64);
             float *slow_dlogit = copy(dlogit, rows * stride), *slow_dq = copy(dq, rows * (dim + 3));
-            fl_attend_pair slow = {rows, dim, q, dout, lse, mean, slow_weight, slow_dlogit, stride, slow_dk, slow_dv};
-            fl_attend_pair quick = {rows, dim, q, dout, lse, mean, fast_weight, fast_dlogit, stride, fast_dk, fast_dv};
+            fl_attend_pair slow = {rows,        dim,    q,       dout,    lse,   mean,  slow_weight,
+                                   slow_dlogit, stride, slow_dk, slow_dv, slope, offset};
+            fl_attend_pair quick = {rows,        dim,    q,       dout,    lse,   mean,  fast_weight,
+                                    fast_dlogit, stride, fast_dk, fast_dv, slope, offset};
             fl_attend_kernels_generic.backward(&slow, k, v, partial ? first : NULL, partial ? last : NULL);
             fast[l]->backward(&quick, k, v, partial ? first : NULL, partial ? last : NULL);
             assert_same(slow_weight, fast_weight, rows * 64);
@@ -175,7 +181,7 @@ static void test_backward(void **state)
             for (size_t n = 0; n < sizeof copies / sizeof *copies; n++)
                 free(copies[n]);
         }
-        float *arrays[] = {q, dout, lse, mean, k, v, rows_of_k, dk, dv, weight, dlogit, dq};
+        float *arrays[] = {q, dout, lse, mean, k, v, rows_of_k, dk, dv, weight, dlogit, dq, slope, offset};
         for (size_t n = 0; n < sizeof arrays / sizeof *arrays; n++)
             free(arrays[n]);
     }

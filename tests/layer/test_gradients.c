@@ -212,6 +212,46 @@ static fl_tensor *attention_logn_beyond(scene *s)
     return attend(s, (fl_attention_shape){2, 1, 8, 0});
 }
 
+/* Steep enough that the bias decides which keys count. */
+static fl_tensor *attention_alibi(scene *s)
+{
+    static const float slopes[] = {0.5f, 0.25f, 0.1f, 0.0625f};
+    s->scheme.rope = NULL;
+    s->scheme.alibi = slopes;
+    s->batch.sequences = 2;
+    s->seq[0] = (fl_batch_seq){.first_row = 0, .rows = 4};
+    s->seq[1] = (fl_batch_seq){.first_row = 4, .rows = 7, .first_position = 3};
+    return attend(s, (fl_attention_shape){4, 2, 6, 0});
+}
+
+/* Far from the start, where the scales are far from 1. */
+static fl_tensor *attention_xpos(scene *s)
+{
+    s->scheme.xpos = true;
+    s->scheme.passes.block = 4;
+    s->seq[0].first_position = 5000;
+    return attend(s, (fl_attention_shape){2, 1, 8, 0});
+}
+
+/* Positions drawn for training. */
+static fl_tensor *attention_positions(scene *s)
+{
+    static const double positions[] = {0.5, 1.75, 2, 5.25, 9, 9.125, 12, 40, 41.5, 60, 63};
+    s->seq[0].position = positions;
+    return attend(s, (fl_attention_shape){2, 1, 8, 0});
+}
+
+static fl_tensor *attention_none(scene *s)
+{
+    s->scheme.rope = NULL;
+    return attend(s, (fl_attention_shape){2, 1, 8, 0});
+}
+
+static fl_tensor *embed_sinusoidal(scene *s)
+{
+    return fl_embed_sinusoidal(s->run, &s->input[0]);
+}
+
 /* A residual block of two weights; x is used twice, as in every model. */
 static fl_tensor *residual(fl_run *r, const void *block, fl_tensor *x)
 {
@@ -269,6 +309,11 @@ static const operator_case cases[] = {
     {"attention, log-n beyond", 3, 0, {{11, 16}, {11, 8}, {11, 8}}, attention_logn_beyond},
     {"attention, bidirectional", 3, 0, {{11, 16}, {11, 8}, {11, 8}}, attention_bidirectional},
     {"attention, packed documents", 3, 0, {{11, 16}, {11, 8}, {11, 8}}, attention_documents},
+    {"attention, alibi", 3, 0, {{11, 24}, {11, 12}, {11, 12}}, attention_alibi},
+    {"attention, xpos in blocks", 3, 0, {{11, 16}, {11, 8}, {11, 8}}, attention_xpos},
+    {"attention, positions of its own", 3, 0, {{11, 16}, {11, 8}, {11, 8}}, attention_positions},
+    {"attention without positions", 3, 0, {{11, 16}, {11, 8}, {11, 8}}, attention_none},
+    {"embed_sinusoidal", 1, 0, {{11, 6}}, embed_sinusoidal},
     {"block", 1, 2, {{11, 12}, {1, 12}, {12, 12}}, block_once},
     {"three blocks", 1, 2, {{11, 12}, {1, 12}, {12, 12}}, blocks},
     {"three blocks, recomputed", 1, 2, {{11, 12}, {1, 12}, {12, 12}}, blocks_recomputed},

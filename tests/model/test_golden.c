@@ -179,6 +179,18 @@ static void test_rope_kinds(void **state)
     }
 }
 
+/* Positions that come with pre-training, also beyond the window of 128; xPos in blocks of 64 there. */
+static void test_positions(void **state)
+{
+    (void)state;
+    static const char *const kinds[] = {"alibi", "xpos", "sinusoidal", "none"};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "positions_%s", kinds[i]);
+        check_config("llama", name, name);
+    }
+}
+
 static void test_real_checkpoints(void **state)
 {
     (void)state;
@@ -192,8 +204,8 @@ static void test_real_checkpoints(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_families), cmocka_unit_test(test_relatives),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_families),      cmocka_unit_test(test_relatives),
                                        cmocka_unit_test(test_old_spellings), cmocka_unit_test(test_rope_kinds),
-                                       cmocka_unit_test(test_real_checkpoints)};
+                                       cmocka_unit_test(test_positions),     cmocka_unit_test(test_real_checkpoints)};
     return cmocka_run_group_tests(tests, open_engine, close_engine);
 }

@@ -127,8 +127,8 @@ static void test_against_transformers(void **state)
     fclose(file);
     assert_true(cases >= 40);
     for (int k = 0; k < FL_ROPE_KIND_COUNT; k++)
-        /* Transformers has no static NTK and no divisors for all lengths: see the worked values. */
-        assert_true(kinds[k] > 0 || k == FL_ROPE_NTK || k == FL_ROPE_DIVISORS);
+        /* What Transformers has no name for: see the worked values and test_schedules.c. */
+        assert_true(kinds[k] > 0 || k == FL_ROPE_NTK || k >= FL_ROPE_DIVISORS);
 }
 
 /* ---- worked values ---- */
@@ -280,6 +280,13 @@ static void test_names(void **state)
     assert_int_equal(fl_rope_kind_parse(&kind, "proportional"), FL_ERR_UNSUPPORTED);
     assert_non_null(strstr(fl_error_message(), "rope_type = \"proportional\""));
     assert_non_null(strstr(fl_error_message(), "yarn"));
+    /* Positions that only pre-training gives are refused as such. */
+    static const char *const pretrained[] = {"alibi", "xpos", "sinusoidal", "learned", "nope"};
+    for (size_t i = 0; i < sizeof pretrained / sizeof *pretrained; i++) {
+        assert_int_equal(fl_rope_kind_parse(&kind, pretrained[i]), FL_ERR_UNSUPPORTED);
+        assert_non_null(strstr(fl_error_message(), pretrained[i]));
+        assert_non_null(strstr(fl_error_message(), "pre-training"));
+    }
 }
 
 /* ---- refusals ---- */
@@ -387,7 +394,7 @@ static void test_table_precision(void **state)
     fl_rope_spec s = spec_of(FL_ROPE_PLAIN, 1e4, 128, 4096, 1);
     double freq[64], magnitude;
     assert_int_equal(fl_rope_frequencies(&s, 0, freq, &magnitude), FL_OK);
-    const int64_t positions[] = {0, 1, 4095, 32767, 131071, 1000003, 1048575, 1048576};
+    const double positions[] = {0, 1, 4095, 32767, 131071.5, 1000003, 1048575, 1048576};
     float c[8 * 64], sn[8 * 64];
     fl_rope_table(freq, 64, 1.25, positions, 0, 8, c, sn);
     for (int r = 0; r < 8; r++)
@@ -398,7 +405,7 @@ static void test_table_precision(void **state)
         }
     /* Consecutive positions are those positions. */
     float from[8 * 64], to[8 * 64];
-    const int64_t run[] = {1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007};
+    const double run[] = {1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007};
     fl_rope_table(freq, 64, 1, run, 5, 8, c, sn);
     fl_rope_table(freq, 64, 1, NULL, 1000, 8, from, to);
     assert_memory_equal(c, from, sizeof c);
@@ -442,7 +449,7 @@ static void test_relative_scores(void **state)
             key[i] = (float)fl_rng_normal(&rng);
         }
         for (int64_t offset = 0; offset < 1000000; offset = offset * 7 + 1) {
-            const int64_t positions[] = {offset + 900, offset, 900, 0};
+            const double positions[] = {(double)offset + 900, (double)offset, 900, 0};
             double rq[DIM], rk[DIM], near_q[DIM], near_k[DIM], closed = 0;
             fl_rope_table(freq, PAIRS, m, positions, 0, 4, c, sn);
             rotate(q, c, sn, PAIRS, 1, rq);

@@ -8,6 +8,8 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -139,6 +141,26 @@ static void test_gpt_neox(void **state)
     check_run("gpt_neox", FL_TEST_DATA "/tiny/gpt_neox", true);
 }
 
+/* A llama under configs of other positions (tools/oracle/positions.py). */
+static void test_positions(void **state)
+{
+    (void)state;
+    static const char *const runs[] = {"positions_alibi", "positions_xpos", "positions_sinusoidal", "positions_none"};
+    char folder[] = "/tmp/furlong-train-XXXXXX", config[64], weights[64], from[512];
+    assert_non_null(mkdtemp(folder));
+    snprintf(config, sizeof config, "%s/config.json", folder);
+    snprintf(weights, sizeof weights, "%s/model.safetensors", folder);
+    assert_int_equal(symlink(FL_TEST_DATA "/tiny/llama/model.safetensors", weights), 0);
+    for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
+        snprintf(from, sizeof from, FL_TEST_DATA "/tiny/%s.json", runs[i]);
+        assert_int_equal(symlink(from, config), 0);
+        check_run(runs[i], folder, false);
+        unlink(config);
+    }
+    unlink(weights);
+    assert_int_equal(rmdir(folder), 0);
+}
+
 static void test_stories(void **state)
 {
     (void)state;
@@ -149,6 +171,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_llama),    cmocka_unit_test(test_gpt2),
                                        cmocka_unit_test(test_qwen3),    cmocka_unit_test(test_phi3),
-                                       cmocka_unit_test(test_gpt_neox), cmocka_unit_test(test_stories)};
+                                       cmocka_unit_test(test_gpt_neox), cmocka_unit_test(test_stories),
+                                       cmocka_unit_test(test_positions)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

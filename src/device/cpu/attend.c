@@ -43,6 +43,7 @@ typedef struct unit {
     int64_t lo, hi;         /* some row sees something of [lo, hi) */
     int64_t all_lo, all_hi; /* every row sees all of [all_lo, all_hi) */
     int64_t row_lo[FL_ATTEND_ROWS], row_hi[FL_ATTEND_ROWS];
+    float slope[FL_ATTEND_ROWS]; /* with slopes, times log2(e) */
     float *q, *lanes, *weight; /* [rows][head_dim] scaled, [rows][16], [rows][64] */
     float *k, *v;              /* a tile of keys, values of a tile: where those stored in other types become fp32 */
     part block, total;
@@ -182,6 +183,7 @@ static void unit_gather(const attend_job *job, unit *u, int thread)
         int64_t row = unit_row(job, u, r, &head);
         const float *from = fl_row(job->args->q, row) + (ptrdiff_t)head * d;
         fl_scale_row(from, scale, u->q + (ptrdiff_t)r * d, d);
+        if (job->args->slope) u->slope[r] = (float)(job->args->slope[head] * FL_LOG2_E);
     }
 }
 
@@ -206,7 +208,9 @@ static void unit_attend(const attend_job *job, unit *u, int64_t block)
     const fl_attend_kernels *kernels = job->device->kernels->attend;
     part_clear(&u->block, u->rows, d);
     memset(u->lanes, 0, (size_t)u->rows * FL_ATTEND_LANES * sizeof(float));
-    fl_attend_state state = {u->rows, d, u->q, u->block.max, u->lanes, u->block.out, u->weight};
+    float offset[FL_ATTEND_ROWS];
+    const float *slope = job->args->slope ? u->slope : NULL;
+    fl_attend_state state = {u->rows, d, u->q, u->block.max, u->lanes, u->block.out, u->weight, slope, offset};
     int64_t key = fl_max64(u->lo, block * BLOCK_KEYS) / FL_TILE_KEYS * FL_TILE_KEYS;
     int64_t end = fl_min64(u->hi, (block + 1) * BLOCK_KEYS);
     for (; key < end; key += FL_TILE_KEYS) {
@@ -214,6 +218,8 @@ static void unit_attend(const attend_job *job, unit *u, int64_t block)
         if (key + FL_TILE_KEYS < end) next = tile_at(kv, u->kv_head, key + FL_TILE_KEYS);
         const float *k = fl_tile_f32(kv->shape.k_type, kernels->keys, tile.keys, next.keys, d, u->k);
         const float *v = fl_tile_f32(kv->shape.v_type, kernels->values, tile.values, next.values, d, u->v);
+        for (int r = 0; slope && r < u->rows; r++)
+            offset[r] = (float)(key - u->seq->first_key - (u->first + r) / job->group);
         if (key >= u->all_lo && key + FL_TILE_KEYS <= u->all_hi) {
             kernels->forward(&state, k, v, NULL, NULL);
             continue;

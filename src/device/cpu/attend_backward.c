@@ -169,6 +169,7 @@ static void chunk_block(const backward_job *job, const chunk *c, const row_block
     const fl_attend_args *forward = &job->args->forward;
     int d = job->head_dim;
     ptrdiff_t column = (ptrdiff_t)head * d;
+    float slope[FL_ATTEND_ROWS], offset[FL_ATTEND_ROWS];
     float lse[FL_ATTEND_ROWS], mean[FL_ATTEND_ROWS], scale = (float)(forward->scale * FL_LOG2_E);
     int64_t first_row = c->seq->first_row + b->first;
     fl_prefetch_rows(forward->q, first_row, b->rows, column, d, false);
@@ -181,6 +182,7 @@ static void chunk_block(const backward_job *job, const chunk *c, const row_block
         memcpy(c->dout + (ptrdiff_t)r * d, dout, (size_t)d * sizeof(float));
         lse[r] = (float)(forward->lse[row * forward->heads + head] * FL_LOG2_E);
         mean[r] = dot(dout, fl_row(forward->out, row) + column, d);
+        if (forward->slope) slope[r] = (float)(forward->slope[head] * FL_LOG2_E);
     }
     for (int tile = from; tile < to; tile++) {
         int64_t key = c->begin + (int64_t)tile * FL_TILE_KEYS;
@@ -198,7 +200,11 @@ static void chunk_block(const backward_job *job, const chunk *c, const row_block
                                .dlogit = c->dlogit + (ptrdiff_t)tile * FL_TILE_KEYS,
                                .dlogit_stride = c->dlogit_stride,
                                .dk = c->dk + at,
-                               .dv = c->dv + at};
+                               .dv = c->dv + at,
+                               .slope = forward->slope ? slope : NULL,
+                               .offset = offset};
+        for (int r = 0; forward->slope && r < b->rows; r++)
+            offset[r] = (float)(key - c->seq->first_key - (b->first + r));
         bool whole = key >= b->all_lo && key + FL_TILE_KEYS <= b->all_hi;
         uint8_t first[FL_ATTEND_ROWS], last[FL_ATTEND_ROWS];
         for (int r = 0; r < b->rows && !whole; r++) {
