@@ -436,6 +436,8 @@ typedef enum fl_train_positions {
     FL_TRAIN_POSITIONS_SUBSAMPLED  /* whole numbers below position_range without repetition */
 } fl_train_positions;
 
+struct fl_train_eval; /* below, with evaluation */
+
 typedef struct fl_train_options {
     size_t size;                            /* sizeof(fl_train_options) */
     int64_t length;                         /* tokens per sequence; 0: the model's window */
@@ -466,6 +468,7 @@ typedef struct fl_train_options {
     bool resume;                            /* continue from `state` if it exists; else an existing file is an error */
     const char *log;                        /* JSONL, one object per step; NULL: none */
     const char *tensorboard;                /* folder for event files with the same numbers; NULL: none */
+    const struct fl_train_eval *eval;       /* evaluation by fl_trainer_run, borrowed; NULL: none */
     fl_step_fn on_step;
     void *on_step_user;
     fl_progress_fn progress;
@@ -475,8 +478,8 @@ typedef struct fl_train_options {
 #define FL_TRAIN_OPTIONS_INIT                                                                                          \
     {                                                                                                                  \
         sizeof(fl_train_options), 0, 8, 0, 1000, 2e-5, 20, FL_SCHEDULE_CONSTANT, 0.0, 0.9, 0.95, 1e-8, 0.0, 1.0, 0,    \
-            16.0, NULL, NULL, FL_RECOMPUTE_AUTO, 0, 0, FL_PACKING_JOIN, FL_TRAIN_POSITIONS_PLAIN, 0, NULL, 0,   \
-            false, NULL, NULL, NULL, NULL, NULL, NULL                                                                  \
+            16.0, NULL, NULL, FL_RECOMPUTE_AUTO, 0, 0, FL_PACKING_JOIN, FL_TRAIN_POSITIONS_PLAIN, 0, NULL, 0,          \
+            false, NULL, NULL, NULL, NULL, NULL, NULL, NULL                                                            \
     }
 
 /* What a step takes, counted by running the model's own code with shapes only. */
@@ -486,6 +489,7 @@ typedef struct fl_train_memory {
     int64_t parameter_bytes; /* masters, gradients and two moments of what trains */
     int64_t pass_bytes;      /* activations and their gradients at the peak of a pass */
     int64_t batch_bytes;     /* ids, targets and losses */
+    int64_t eval_bytes;      /* keys, values and activations of evaluation */
     int64_t total_bytes;     /* of these */
     int64_t limit_bytes;     /* options->memory_limit, or the machine's */
     int64_t trained;         /* numbers that train */
@@ -850,6 +854,20 @@ FL_API fl_status fl_eval_babble(fl_babble_result *result, const fl_model *model,
 
 /* Release what an evaluation handed out; NULL is fine. */
 FL_API void fl_eval_free(void *list);
+/* Called after every evaluation of a training run: result [count], one per length; step 0: before the first one. */
+typedef void (*fl_eval_fn)(int64_t step, const fl_ppl_result *result, int count, void *user);
+
+/* Evaluation during fl_trainer_run: before the first step, every `every` steps and after the last one; logged among the
+ * steps as {"step":..., "nll_LENGTH":..., "ppl_LENGTH":...}. */
+typedef struct fl_train_eval {
+    int64_t every;
+    const fl_document *document; /* [documents] */
+    int documents;
+    int32_t bos; /* as fl_eval_ppl's */
+    const fl_ppl_options *options;
+    fl_eval_fn on_eval; /* may be NULL */
+    void *user;
+} fl_train_eval;
 
 /* ---- planning ----------------------------------------------------------------------------------------------- */
 

@@ -8,7 +8,6 @@
 #include "cli/interrupt.h"
 #include "cli/recipe.h"
 #include "cli/settings.h"
-#include "train/trainer.h"
 
 typedef struct train_options {
     cli_common common; /* first: see cli/common.h */
@@ -23,6 +22,10 @@ typedef struct train_options {
     double lora_alpha, lr, lr_end, beta1, beta2, eps, weight_decay, clip;
     int schedule;
     bool recompute, no_recompute, resume, merge;
+    cli_texts eval_files;
+    cli_integers eval_lengths;
+    int eval_protocol;
+    int64_t eval_every, eval_score, eval_blocks, eval_tokens;
 } train_options;
 
 #define AT(member) offsetof(train_options, member)
@@ -97,6 +100,21 @@ static const cli_flag train_flags[] = {
 };
 static const cli_group train_group = CLI_GROUP("Training", train_flags);
 
+static const cli_flag eval_flags[] = {
+    {"eval-file", 0, "FILE", CLI_TEXTS, AT(eval_files), NULL, 0, 0, NULL,
+     "score these texts before, during and after training; read as --data is"},
+    {"eval-every", 0, "K", CLI_INTEGER, AT(eval_every), "100", 1, MANY, NULL, "steps between evaluations"},
+    {"eval-lengths", 0, "N,...", CLI_INTEGERS, AT(eval_lengths), NULL, 2, MANY, NULL,
+     "context lengths; without it the length of training sequences"},
+    {"eval-protocol", 0, "NAME", CLI_CHOICE, AT(eval_protocol), "matched", 0, 0, "matched|disjoint",
+     "as in furlong eval ppl"},
+    {"eval-score", 0, "N", CLI_INTEGER, AT(eval_score), "128", 1, MANY, NULL, "matched: target tokens of a block"},
+    {"eval-blocks", 0, "N", CLI_INTEGER, AT(eval_blocks), "16", 1, 1 << 20, NULL, "matched: blocks of each text"},
+    {"eval-tokens", 0, "N", CLI_INTEGER, AT(eval_tokens), "0", 0, MANY, NULL,
+     "disjoint: tokens of each text that are used; 0: all"},
+};
+static const cli_group eval_group = CLI_GROUP("Evaluation", eval_flags);
+
 static const char *duration(char text[32], double seconds)
 {
     long s = (long)(seconds + 0.5);
@@ -120,17 +138,25 @@ static void show_step(const fl_train_step *s, void *user)
 }
 
 /* What the run will take, and how it was made to fit. */
-static void show_plan(const fl_train_memory *m, const fl_train_options *o, int64_t length)
+static void show_plan(const fl_train_memory *m, const fl_train_options *o)
 {
     char total[32], limit[32], model[32], parameters[32], pass[32], batch[32];
     cli_note("plan: %lld numbers train; a step is %lld x %lld tokens in %lld %s of %lld, blocks %s",
-             (long long)m->trained, (long long)o->batch, (long long)length, (long long)m->accumulate,
+             (long long)m->trained, (long long)o->batch, (long long)o->length, (long long)m->accumulate,
              m->accumulate == 1 ? "pass" : "passes", (long long)(o->batch / m->accumulate),
              m->recompute ? "recomputed" : "kept");
     cli_note("plan: %s of %s: model %s, what trains %s, a pass %s, its batch %s",
              cli_bytes(total, (double)m->total_bytes), cli_bytes(limit, (double)m->limit_bytes),
              cli_bytes(model, (double)m->model_bytes), cli_bytes(parameters, (double)m->parameter_bytes),
              cli_bytes(pass, (double)m->pass_bytes), cli_bytes(batch, (double)m->batch_bytes));
+}
+
+static void show_eval(int64_t step, const fl_ppl_result *r, int count, void *user)
+{
+    (void)user;
+    for (int i = 0; i < count; i++)
+        cli_note("step %lld: at %lld tokens nll %.4f +- %.4f, perplexity %.3f", (long long)step, (long long)r[i].length,
+                 r[i].nll, r[i].stderr_nll, r[i].ppl);
 }
 
 static int print_result(const train_options *o, const fl_train_step *last)
@@ -142,51 +168,85 @@ static int print_result(const train_options *o, const fl_train_step *last)
     return cli_finish_output();
 }
 
-static int train(const train_options *o, const fl_model *model, const fl_data *data)
+/* What is evaluated, and the texts it points to. */
+typedef struct evaluation {
+    cli_documents texts;
+    fl_ppl_options options;
+    fl_train_eval eval;
+} evaluation;
+
+static int open_evaluation(evaluation *e, const train_options *o, const cli_work *w)
 {
-    fl_train_options options = FL_TRAIN_OPTIONS_INIT;
-    options.length = o->length;
-    options.batch = o->batch;
-    options.accumulate = o->accumulate;
-    options.steps = o->steps;
-    options.lr = o->lr;
-    options.warmup = o->warmup;
-    options.schedule = (fl_schedule)o->schedule;
-    options.lr_end = o->lr_end;
-    options.beta1 = o->beta1;
-    options.beta2 = o->beta2;
-    options.eps = o->eps;
-    options.weight_decay = o->weight_decay;
-    options.clip = o->clip;
-    options.lora_rank = o->lora_rank;
-    options.lora_alpha = o->lora_alpha;
-    options.lora_targets = o->lora_targets;
-    options.trainable = o->trainable;
-    options.recompute = o->recompute ? FL_RECOMPUTE_ON : o->no_recompute ? FL_RECOMPUTE_OFF : FL_RECOMPUTE_AUTO;
-    options.memory_limit = o->memory_limit << 20;
-    options.seed = (uint64_t)o->seed;
-    options.packing = (fl_packing)o->packing;
-    options.positions = (fl_train_positions)o->positions;
-    options.position_range = o->position_range;
-    options.state = o->state;
-    options.save_every = o->save_every;
-    options.resume = o->resume;
-    options.log = o->log;
-    options.tensorboard = o->tensorboard;
-    options.on_step = show_step;
-    options.on_step_user = (void *)(uintptr_t)o;
-    options.progress = cli_progress;
+    int status = cli_read_documents(&e->texts, w->tokenizer, &o->reading, &o->eval_files);
+    if (status != CLI_OK) return status;
+    e->options = (fl_ppl_options)FL_PPL_OPTIONS_INIT;
+    e->options.protocol = o->eval_protocol ? FL_PPL_DISJOINT : FL_PPL_MATCHED;
+    e->options.lengths = o->eval_lengths.count ? o->eval_lengths.item : &o->length;
+    e->options.length_count = o->eval_lengths.count ? o->eval_lengths.count : 1;
+    e->options.score = o->eval_score;
+    e->options.blocks = o->eval_blocks;
+    e->options.max_tokens = o->eval_tokens;
+    e->eval =
+        (fl_train_eval){o->eval_every, e->texts.item, e->texts.count, cli_bos(w->model), &e->options, show_eval, NULL};
+    return CLI_OK;
+}
+
+static void train_options_of(fl_train_options *out, const train_options *o, const fl_train_eval *eval)
+{
+    *out = (fl_train_options)FL_TRAIN_OPTIONS_INIT;
+    out->length = o->length;
+    out->batch = o->batch;
+    out->accumulate = o->accumulate;
+    out->steps = o->steps;
+    out->lr = o->lr;
+    out->warmup = o->warmup;
+    out->schedule = (fl_schedule)o->schedule;
+    out->lr_end = o->lr_end;
+    out->beta1 = o->beta1;
+    out->beta2 = o->beta2;
+    out->eps = o->eps;
+    out->weight_decay = o->weight_decay;
+    out->clip = o->clip;
+    out->lora_rank = o->lora_rank;
+    out->lora_alpha = o->lora_alpha;
+    out->lora_targets = o->lora_targets;
+    out->trainable = o->trainable;
+    out->recompute = o->recompute ? FL_RECOMPUTE_ON : o->no_recompute ? FL_RECOMPUTE_OFF : FL_RECOMPUTE_AUTO;
+    out->memory_limit = o->memory_limit << 20;
+    out->seed = (uint64_t)o->seed;
+    out->packing = (fl_packing)o->packing;
+    out->positions = (fl_train_positions)o->positions;
+    out->position_range = o->position_range;
+    out->state = o->state;
+    out->save_every = o->save_every;
+    out->resume = o->resume;
+    out->log = o->log;
+    out->tensorboard = o->tensorboard;
+    out->eval = eval;
+    out->on_step = show_step;
+    out->on_step_user = (void *)(uintptr_t)o;
+    out->progress = cli_progress;
+}
+
+/* What the step will take, before anything long is done. */
+static int plan(fl_train_options *options, const fl_model *model)
+{
+    fl_train_memory memory = {.size = sizeof memory};
+    fl_status s = fl_train_memory_plan(&memory, model, options);
+    if (s != FL_OK) return cli_failed(s);
+    options->accumulate = memory.accumulate;
+    options->recompute = memory.recompute ? FL_RECOMPUTE_ON : FL_RECOMPUTE_OFF;
+    show_plan(&memory, options);
+    return CLI_OK;
+}
+
+static int train(const train_options *o, const fl_train_options *options, const fl_model *model, const fl_data *data)
+{
     fl_trainer *trainer;
     fl_train_step last = {0};
-    fl_train_memory memory = {.size = sizeof memory};
-    fl_status s = fl_train_memory_plan(&memory, model, &options);
+    fl_status s = fl_trainer_create(&trainer, model, options);
     if (s != FL_OK) return cli_failed(s);
-    options.accumulate = memory.accumulate;
-    options.recompute = memory.recompute ? FL_RECOMPUTE_ON : FL_RECOMPUTE_OFF;
-    s = fl_trainer_create(&trainer, model, &options);
-    if (s != FL_OK) return cli_failed(s);
-    show_plan(&memory, &options, trainer->options.length);
-    cli_sequences_note(data, trainer->options.length, options.packing);
+    cli_sequences_note(data, options->length, options->packing);
     cli_interrupt_arm(NULL);
     s = fl_trainer_run(trainer, data, &last);
     cli_interrupt_disarm();
@@ -250,6 +310,16 @@ static int settle(const cli_call *call)
     return status;
 }
 
+/* 0: the window that the model is meant for. */
+static int settle_length(train_options *o, const fl_model *model)
+{
+    fl_model_info info = {.size = sizeof info};
+    if (o->length) return CLI_OK;
+    fl_status s = fl_model_get_info(model, &info);
+    o->length = info.window;
+    return s == FL_OK ? CLI_OK : cli_failed(s);
+}
+
 static int run(const cli_call *call)
 {
     int status = settle(call);
@@ -262,16 +332,23 @@ static int run(const cli_call *call)
     if (o->resume && !o->state) return cli_misused(call, "--resume needs --state FILE");
     if (o->to) o->common.context = o->to;
     cli_work w = {0};
+    evaluation e = {.texts = {NULL, 0, 0}};
+    fl_train_options options;
     fl_data *data = NULL;
     status = cli_open_tokenizer(&w, call, &o->common);
+    if (status == CLI_OK) status = settle_length(o, w.model);
+    if (status == CLI_OK && o->eval_files.count) status = open_evaluation(&e, o, &w);
+    train_options_of(&options, o, o->eval_files.count ? &e.eval : NULL);
+    if (status == CLI_OK) status = plan(&options, w.model);
     if (status == CLI_OK) status = open_data(&data, o, w.tokenizer);
-    if (status == CLI_OK) status = train(o, w.model, data);
+    if (status == CLI_OK) status = train(o, &options, w.model, data);
+    cli_documents_free(&e.texts);
     fl_data_close(data);
     cli_close(&w);
     return status;
 }
 
-static const cli_group *const train_groups[] = {&cli_group_model,     &data_group,       &train_group,
+static const cli_group *const train_groups[] = {&cli_group_model,     &data_group,       &train_group, &eval_group,
                                                 &cli_group_positions, &cli_group_output, NULL};
 const cli_command cli_train = {
     "train",

@@ -10,13 +10,15 @@
 #include "base/size.h"
 #include "eval/divergence.h"
 #include "eval/items.h"
+#include "eval/perplexity.h"
 #include "eval/statistics.h"
 #include "eval/windows.h"
 #include "text/tokenizer.h"
 
 typedef struct evaluation {
     const fl_ppl_options *o;
-    int documents; /* given */
+    const fl_overlay *overlay; /* of a model that trains; NULL: none */
+    int documents;             /* given */
     fl_streams streams;
     fl_scorer scorer, reference; /* reference: with o->reference */
     fl_items items;
@@ -248,6 +250,7 @@ static fl_status open_scorers(evaluation *e, const fl_model *model)
 {
     const fl_ppl_options *o = e->o;
     FL_TRY(fl_scorer_create(&e->scorer, model, o->session, e->longest));
+    fl_session_set_overlay(e->scorer.session, e->overlay);
     if (!o->reference) return FL_OK;
     if (o->reference->config.vocab != model->config.vocab)
         return fl_fail(FL_ERR_ARGUMENT, "the reference has a vocabulary of %lld, the model one of %lld",
@@ -337,10 +340,16 @@ static fl_status run(evaluation *e, fl_ppl_result *result, const fl_model *model
 fl_status fl_eval_ppl(fl_ppl_result *result, const fl_model *model, const fl_document *document, int document_count,
                       int32_t bos, const fl_ppl_options *o)
 {
+    return fl_eval_ppl_training(result, model, NULL, document, document_count, bos, o);
+}
+
+fl_status fl_eval_ppl_training(fl_ppl_result *result, const fl_model *model, const fl_overlay *overlay,
+                               const fl_document *document, int document_count, int32_t bos, const fl_ppl_options *o)
+{
     if (!result || !model || !o || o->size != sizeof *o)
         return fl_fail(FL_ERR_ARGUMENT, "fl_eval_ppl: an argument is NULL or options.size is not %zu",
                        sizeof(fl_ppl_options));
-    evaluation e = {.o = o, .documents = document_count};
+    evaluation e = {.o = o, .overlay = overlay, .documents = document_count};
     FL_TRY(check(document, document_count, o, &e.longest));
     fl_status s = fl_streams_build(&e.streams, document, document_count, bos, o->max_tokens,
                                    o->skip_short ? fl_windows_least(o, e.longest) : 0);

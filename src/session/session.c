@@ -28,6 +28,7 @@ struct fl_session {
     float *logits; /* [vocab] */
     bool has_logits, warned;
     atomic_bool cancel;
+    const fl_overlay *overlay; /* a training model's numbers in place of the opened ones; NULL: none */
 };
 
 static fl_status options_check(const fl_model *m, const fl_session_options *o)
@@ -231,6 +232,11 @@ static fl_status ids_reserve(fl_session *s, int64_t total)
     return FL_OK;
 }
 
+void fl_session_set_overlay(fl_session *s, const fl_overlay *overlay)
+{
+    s->overlay = overlay;
+}
+
 static void warn_beyond_window(fl_session *s, int64_t total)
 {
     int64_t window = fl_model_window(s->model);
@@ -261,7 +267,7 @@ static fl_status read_chunk(fl_session *s, const int32_t *ids, int64_t rows, int
     fl_batch_seq sequence = {
         .memory = s->memory, .first_row = 0, .rows = rows, .first_position = held, .length = total};
     fl_batch batch = {.sequences = 1, .seq = &sequence, .rows = rows, .tokens = ids, .scheme = &s->scheme};
-    FL_TRY(fl_model_pass(s->model, s->run, &batch, NULL, false, head));
+    FL_TRY(fl_model_pass(s->model, s->run, &batch, s->overlay, false, head));
     memmove(s->ids + held, ids, (size_t)rows * sizeof *ids); /* ids may be the session's own, read again */
     s->has_logits = false;
     return FL_OK;

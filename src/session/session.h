@@ -5,6 +5,8 @@
 #include "model/model.h"
 
 const fl_model *fl_session_model(const fl_session *session);
+/* Read with a training model's present numbers, borrowed; for a session that has read nothing. */
+void fl_session_set_overlay(fl_session *session, const fl_overlay *overlay);
 /* Tokens that may still be read: what is left of the context, INT64_MAX under FL_OVERFLOW_EXTEND. */
 int64_t fl_session_room(const fl_session *session);
 

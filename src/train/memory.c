@@ -3,6 +3,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/size.h"
+#include "train/evaluate.h"
 
 #define LEAST_ROWS 2048 /* tokens of a pass below which products slow down: rather recompute than cut on */
 #define MARGIN ((int64_t)40 << 20)
@@ -57,7 +58,8 @@ static fl_status measure(const question *q, int64_t accumulate, bool recompute, 
     out->batch_bytes = q->options.batch * (q->options.length + 1) * (int64_t)(sizeof(int32_t) + sizeof(bool)) +
                        sequences * q->options.length * each;
     FL_TRY(count_pass(q, sequences, recompute, &out->pass_bytes));
-    out->total_bytes = out->model_bytes + out->parameter_bytes + out->pass_bytes + out->batch_bytes;
+    FL_TRY(fl_train_eval_bytes(&out->eval_bytes, q->model, &q->outline->overlay, q->options.eval));
+    out->total_bytes = out->eval_bytes + out->model_bytes + out->parameter_bytes + out->pass_bytes + out->batch_bytes;
     return FL_OK;
 }
 
@@ -139,7 +141,7 @@ fl_status fl_train_memory_plan(fl_train_memory *out, const fl_model *m, const fl
                        sizeof *out, sizeof *o);
     FL_TRY(fl_train_options_check(m, o));
     size_t values;
-    int64_t length = o->length ? o->length : m->config.window;
+    int64_t length = o->length ? o->length : fl_model_window(m);
     if (!fl_size_product((int64_t[]){o->batch, length, 256}, 3, &values))
         return fl_fail(FL_ERR_MEMORY, "--batch %lld of --length %lld: too many tokens", (long long)o->batch,
                        (long long)length);

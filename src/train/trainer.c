@@ -11,6 +11,7 @@
 #include "base/size.h"
 #include "model/export.h"
 #include "model/lora_write.h"
+#include "train/evaluate.h"
 #include "train/log.h"
 #include "train/draw.h"
 #include "train/memory.h"
@@ -96,7 +97,7 @@ fl_status fl_trainer_create(fl_trainer **out, const fl_model *model, const fl_tr
     if (!t) return FL_ERR_MEMORY;
     t->model = model;
     t->options = *options;
-    if (t->options.length == 0) t->options.length = model->config.window;
+    if (t->options.length == 0) t->options.length = fl_model_window(model);
     t->options.accumulate = memory.accumulate;
     if (t->options.position_range == 0) t->options.position_range = t->options.length;
     fl_status s = copy_string(&t->state_path, options->state);
@@ -356,10 +357,17 @@ static fl_status save_if_wanted(fl_trainer *t, bool last)
     return t->state_path && (last || due) ? fl_trainer_save(t, t->state_path) : FL_OK;
 }
 
+static bool evaluates(const fl_trainer *t)
+{
+    const fl_train_eval *e = t->options.eval;
+    return e && (t->step % e->every == 0 || t->step == t->options.steps);
+}
+
 static fl_status loop(fl_trainer *t, feed *f, fl_train_log *log, fl_train_step *last)
 {
     fl_progress progress;
     fl_progress_start(&progress, t->options.progress, t->options.progress_user, "train", t->options.steps);
+    if (t->step == 0) FL_TRY(fl_trainer_evaluate(t, log));
     while (t->step < t->options.steps) {
         draw_batch(t, f);
         fl_train_step step;
@@ -369,6 +377,7 @@ static fl_status loop(fl_trainer *t, feed *f, fl_train_log *log, fl_train_step *
             if (t->options.on_step) t->options.on_step(&step, t->options.on_step_user);
             s = log_step(log, &step);
         }
+        if (s == FL_OK && evaluates(t)) s = fl_trainer_evaluate(t, log);
         if (s == FL_OK) s = save_if_wanted(t, t->step == t->options.steps);
         if (s == FL_OK) s = fl_progress_update(&progress, t->step);
         if (s == FL_ERR_CANCELLED) {

@@ -1,5 +1,6 @@
 /* furlong train from outside: recipes, option files and which of them wins, and what the written model says. */
 #define _GNU_SOURCE /* pipe2 */
+#include "base/file.h"
 #include "cli/run.h"
 
 #define TEXT FL_TEST_DATA "/text/stories.txt"
@@ -139,8 +140,30 @@ static void test_option_files(void **state)
     expect_error(RUN("train", "--config", inside("none"), MODEL), 1, "none", NULL);
 }
 
+/* Perplexity on the way: shown and logged at steps 0, 2 and 3. */
+static void test_evaluation(void **state)
+{
+    (void)state;
+    outcome o = RUN("train", MODEL, "--steps", "3", "--batch", "1", "--length", "64", "-o", inside("evaluated"),
+                    "--log", inside("log"), "--eval-file", TEXT, "--eval-every", "2", "--eval-lengths", "64,256",
+                    "--eval-score", "32", "--eval-blocks", "4");
+    assert_int_equal(o.status, 0);
+    assert_non_null(strstr(err_of(&o), "step 0: at 64 tokens nll "));
+    assert_non_null(strstr(err_of(&o), "step 2: at 256 tokens nll "));
+    assert_non_null(strstr(err_of(&o), "step 3: at 256 tokens nll "));
+    assert_non_null(strstr(err_of(&o), "plan: 260032 numbers train; a step is 1 x 64 tokens"));
+    outcome_free(&o);
+    fl_buffer log = {0};
+    assert_int_equal(fl_file_read(&log, inside("log"), 1 << 16), FL_OK);
+    assert_non_null(strstr(log.data, "{\"step\":0,\"nll_64\":"));
+    assert_non_null(strstr(log.data, ",\"ppl_256\":"));
+    fl_buffer_free(&log);
+    expect_error(RUN("train", MODEL, "--steps", "1", "-o", inside("x"), "--memory-limit", "41"), 1, "adapters", NULL);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_recipes), cmocka_unit_test(test_option_files)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_recipes), cmocka_unit_test(test_option_files),
+                                       cmocka_unit_test(test_evaluation)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
