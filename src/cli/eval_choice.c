@@ -21,18 +21,22 @@ static const cli_group choice_group = CLI_GROUP("Choice", choice_flags);
 
 static json_t *share_json(const fl_share *s)
 {
-    return json_pack("{sf sf sf sI}", "share", (double)s->hits / (double)(s->items ? s->items : 1), "low", s->low,
-                     "high", s->high, "hits", (json_int_t)s->hits);
+    return json_pack("{sf sf sf sI}", "share", (double)s->hits / (double)s->items, "low", s->low, "high", s->high,
+                     "hits", (json_int_t)s->hits);
 }
 
 static void print_share(const char *what, const fl_share *s)
 {
-    printf("%-24s  %5.1f %%  (%.1f - %.1f)\n", what, 100 * (double)s->hits / (double)(s->items ? s->items : 1),
-           100 * s->low, 100 * s->high);
+    printf("%-24s  %5.1f %%  (%.1f - %.1f)\n", what, 100 * (double)s->hits / (double)s->items, 100 * s->low,
+           100 * s->high);
 }
 
 static int print(const choice_options *o, const fl_choice_result *r)
 {
+    if (!r->right.items) {
+        cli_error("%s: none of its %lld questions fits --length", o->file, (long long)r->skipped);
+        return CLI_ERROR;
+    }
     if (r->skipped) cli_note("%lld questions are too long and left out", (long long)r->skipped);
     eval_reused(&o->shared, r->reused, r->right.items + r->skipped);
     if (o->shared.common.json)

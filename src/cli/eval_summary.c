@@ -28,6 +28,11 @@ static const cli_group summary_group = CLI_GROUP("Summary", summary_flags);
 static int print(const summary_options *o, const fl_summary_result *r)
 {
     static const char *const name[] = {"ROUGE-1", "ROUGE-2", "ROUGE-L"};
+    if (!r->items) {
+        cli_error("%s: none of its %lld documents fits --length; cut them with --input-tokens", o->file,
+                  (long long)r->skipped);
+        return CLI_ERROR;
+    }
     eval_reused(&o->shared, r->reused, r->items + r->skipped);
     if (r->skipped) cli_note("%lld documents do not fit and are left out", (long long)r->skipped);
     if (r->cut) cli_note("%lld documents were cut to %lld tokens", (long long)r->cut, (long long)o->input);

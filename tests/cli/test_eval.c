@@ -105,7 +105,11 @@ static void test_sets(void **state)
     r = expect_json(RUN("eval", "summary", MODEL, "-f", scratch, "-n", "20", "--json"));
     number(json_object_get(json_object_get(r, "rouge"), "ROUGE-L"), "f");
     json_decref(r);
+    expect_error(RUN("eval", "summary", MODEL, "-f", scratch, "-n", "20", "--length", "40"), 1,
+                 "none of its 1 documents", "--input-tokens");
     unlink(scratch);
+    expect_error(RUN("eval", "choice", MODEL, "--task", "arc", "-f", FL_TEST_DATA "/eval/arc.jsonl", "--length", "10"),
+                 1, "none of its 2 questions", NULL);
     expect_error(RUN("eval", "choice", MODEL, "--task", "race", "-f", scratch), 2, "boolq|piqa|arc", NULL);
     expect_error(RUN("eval", "choice", MODEL, "--task", "arc", "-f", "/nonexistent"), 1, "/nonexistent", NULL);
 }
