@@ -2,9 +2,8 @@
  * fitted to a length, Wilson's intervals, and that a run goes on where it was stopped. */
 #include "eval_case.h"
 
+#include "eval/judge.h"
 #include "eval/passkey.h"
-#include "eval/prompt.h"
-#include "eval/scorer.h"
 #include "eval/statistics.h"
 
 static void test_literal_text(void **state)
@@ -194,6 +193,62 @@ static void test_forms(void **state)
     fl_buffer_free(&book);
 }
 
+/* A model that can: what is called a hit is what greedy decoding writes, inside its window and beyond it. */
+static void test_greedy(void **state)
+{
+    (void)state;
+    fl_model_options open = FL_MODEL_OPTIONS_INIT;
+    fl_session_options reading = FL_SESSION_OPTIONS_INIT;
+    fl_model *m;
+    fl_tokenizer *t;
+    fl_scorer scorer;
+    fl_session *session;
+    int hits = 0, misses = 0;
+    must(fl_model_open(&m, engine, FL_SOURCE_DIR "/models/base-s", &open));
+    must(fl_tokenizer_load(&t, NULL, m));
+    must(fl_scorer_create(&scorer, m, NULL, 1200));
+    reading.context = 1200;
+    must(fl_session_create(&session, m, &reading));
+    static const size_t before[] = {0, 200, 100, 2000, 2500}, after[] = {100, 0, 300, 1000, 50};
+    for (int i = 0; i < 5; i++) {
+        fl_passkey_text text = {.key = i % 2 ? "40917" : "68253", .before = before[i], .after = after[i]};
+        fl_buffer out = {0};
+        fl_tokens whole = {0};
+        fl_verdict v;
+        size_t key_at, prompt;
+        int64_t first;
+        fl_passkey_write(&out, &text, &key_at, &prompt);
+        must(fl_prompt_encode(&whole, t, out.data, prompt, out.size, &first));
+        must(fl_judge(&v, &scorer, whole.id, whole.count, first));
+        fl_generate_options o = FL_GENERATE_OPTIONS_INIT;
+        o.max_tokens = v.tokens;
+        o.ignore_eos = true;
+        o.sampler.temperature = 0;
+        must(fl_session_truncate(session, 0));
+        must(fl_session_read(session, whole.id, first));
+        must(fl_generate(session, NULL, &o, NULL));
+        bool written = !memcmp(fl_session_ids(session) + first, whole.id + first, (size_t)v.tokens * sizeof *whole.id);
+        assert_int_equal(v.right == v.tokens, written);
+        hits += written;
+        misses += !written;
+        fl_buffer_free(&out);
+        fl_tokens_free(&whole);
+    }
+    assert_true(hits >= 3 && misses >= 1);
+    fl_session_destroy(session);
+    fl_scorer_destroy(&scorer);
+    /* The evaluation as a whole: this model's gate. */
+    fl_passkey_result r;
+    fl_passkey_point point[4];
+    fl_passkey_options o = options_of(256);
+    o.distances = 4;
+    must(fl_eval_passkey(&r, point, m, t, &o));
+    assert_int_equal(r.k_max, 256);
+    assert_int_equal(r.k_max_80, 256);
+    fl_tokenizer_close(t);
+    fl_model_close(m);
+}
+
 static void test_cancel(void **state)
 {
     (void)state;
@@ -214,6 +269,6 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_literal_text), cmocka_unit_test(test_book_text),
                                        cmocka_unit_test(test_wilson),       cmocka_unit_test(test_fit),
                                        cmocka_unit_test(test_resume),       cmocka_unit_test(test_forms),
-                                       cmocka_unit_test(test_cancel)};
+                                       cmocka_unit_test(test_greedy),       cmocka_unit_test(test_cancel)};
     return cmocka_run_group_tests(tests, start, end);
 }
