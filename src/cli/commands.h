@@ -8,5 +8,6 @@ extern const cli_command cli_info, cli_generate, cli_chat, cli_tokenize, cli_ben
     cli_eval_recall, cli_eval_choice, cli_eval_needle, cli_eval_position, cli_eval_cloze, cli_eval_summary,
     cli_eval_babble, cli_report, cli_train, cli_extend, cli_init, cli_convert, cli_plan, cli_overlap;
 extern const cli_command cli_search, cli_compare;
+extern const cli_command cli_doctor;
 
 #endif

@@ -10,6 +10,7 @@ static const cli_command *const table[] = {
     &cli_eval_recall, &cli_eval_needle, &cli_eval_position, &cli_eval_cloze, &cli_eval_choice, &cli_eval_summary,
     &cli_eval_babble, &cli_report,      &cli_extend,        &cli_train,      &cli_init,        &cli_convert,
     &cli_bench,       &cli_plan,        &cli_overlap,       &cli_search,     &cli_compare,
+    &cli_doctor,
 };
 #define COMMANDS ((int)(sizeof table / sizeof *table))
 
