@@ -20,7 +20,8 @@ typedef struct doctor_options {
 
 static const cli_flag flags[] = {
     {"file", 'f', "FILE", CLI_TEXTS, AT(files), NULL, 0, 0, NULL,
-     "the text on which the loss is measured, best several windows long; without it, simple stories inside the program"},
+     "the text on which the loss is measured, best several windows long; without it, simple stories inside the "
+     "program"},
     CLI_DATA_FLAGS(AT(reading)),
     {"no-text", 0, NULL, CLI_SWITCH, AT(no_text), NULL, 0, 0, NULL, "measure no loss: look at the files alone"},
     {"longest", 0, "N", CLI_INTEGER, AT(longest), "16384", 2, 0x1p40, NULL,
@@ -54,8 +55,8 @@ static int print_json(const doctor_options *o, const fl_doctor *d)
     json_t *findings = json_array(), *losses = json_array();
     for (int i = 0; i < d->findings; i++) {
         const fl_finding *f = &d->finding[i];
-        json_array_append_new(findings, json_pack("{ss ss so so}", "level", level_name(f->level), "topic", f->topic, "text",
-                                                  cli_json_text(f->text, strlen(f->text)), "advice",
+        json_array_append_new(findings, json_pack("{ss ss so so}", "level", level_name(f->level), "topic", f->topic,
+                                                  "text", cli_json_text(f->text, strlen(f->text)), "advice",
                                                   cli_json_text(f->advice, strlen(f->advice))));
     }
     for (int i = 0; i < d->lengths; i++)

@@ -156,7 +156,7 @@ static fl_status check_memory(fl_doctor *d, const fl_model *m)
     double need = (double)per_token * (double)d->claimed + (double)m->weight_bytes + (double)fl_count_file(m);
     bool fits = need <= (double)machine;
     fl_doctor_find(d, fits ? FL_FINDING_OK : FL_FINDING_WARN, "memory",
-                   "the claimed window takes %.2f GiB with f32 keys and values; this machine has %.2f GiB",
+                   "the claimed window takes %.3g GiB with f32 keys and values; this machine has %.3g GiB",
                    need / 0x1p30, (double)machine / 0x1p30);
     if (!fits)
         fl_doctor_advise(d, "store keys and values smaller: -ctk q8_0 -ctv q8_0 takes about a quarter of their part");

@@ -17,8 +17,8 @@ static void choose_lengths(fl_doctor *d, int64_t longest, int64_t least)
         if (length >= least && length <= longest) d->length[d->lengths++] = length;
     }
     /* A text that ends before the claimed window still says something about what it holds. */
-    if (d->lengths && d->length[d->lengths - 1] < longest * 3 / 4 && d->lengths < FL_DOCTOR_LENGTHS)
-        d->length[d->lengths++] = longest;
+    if (longest < d->claimed && longest >= least && d->lengths < FL_DOCTOR_LENGTHS)
+        if (!d->lengths || d->length[d->lengths - 1] < longest) d->length[d->lengths++] = longest;
 }
 
 static void judge(fl_doctor *d, double **nll, int64_t blocks, double margin)
@@ -60,8 +60,8 @@ static void report(fl_doctor *d, double margin)
 
 fl_status fl_doctor_loss(fl_doctor *d, const fl_model *m, const fl_doctor_options *o)
 {
-    int64_t tokens = o->text->count + (o->bos >= 0), longest = o->longest ? o->longest : 4 * d->claimed;
-    if (!m->config.rotary) longest = fl_min64(longest, d->claimed);
+    int64_t tokens = o->text->count + (o->bos >= 0), longest = (m->config.rotary ? 4 : 1) * d->claimed;
+    if (o->longest) longest = fl_min64(longest, o->longest);
     longest = fl_min64(longest, tokens - (LEAST_BLOCKS - 1) * o->score);
     choose_lengths(d, longest, 2 * o->score);
     if (d->lengths < 2)
