@@ -1,6 +1,7 @@
 /* Attention in GFLOP/s and as a share of what a loop of nothing but fused multiply-adds reaches, run in turn with it.
  *
- *   bench_attend [threads] [keys] [head_dim] [level]     0 or nothing: a table over lengths, then one over head sizes
+ *   bench_attend [threads] [keys] [head_dim] [level]     0 or nothing: tables over lengths, head sizes, stored types
+ *   bench_attend decode [threads] [keys] [head_dim] [level]     one row only
  *
  * Causal attention: a forward counts 2 products of 2*head_dim operations for each of the N*N/2 pairs of a head, forward
  * and backward together 3.5 times that (two products forward, five backward). */
@@ -8,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -97,7 +99,7 @@ typedef struct problem {
     fl_attend_backward_args args;
 } problem;
 
-static void problem_open(problem *p, fl_device *d, int64_t rows, int64_t keys, int head_dim)
+static void problem_open(problem *p, fl_device *d, int64_t rows, int64_t keys, int head_dim, fl_dtype type)
 {
     int heads = WIDTH / head_dim;
     fl_rng rng;
@@ -108,7 +110,7 @@ static void problem_open(problem *p, fl_device *d, int64_t rows, int64_t keys, i
     p->lse = calloc((size_t)(rows * heads), sizeof *p->lse);
     p->lo = calloc((size_t)rows, sizeof *p->lo);
     p->hi = calloc((size_t)rows, sizeof *p->hi);
-    fl_kv_shape shape = {heads, head_dim, FL_F32, FL_F32};
+    fl_kv_shape shape = {heads, head_dim, type, type};
     if (!p->lse || !p->lo || !p->hi || fl_memory_create(&p->memory, 1, &shape) || fl_memory_begin(p->memory, keys))
         exit(1);
     for (int64_t r = 0; r < rows; r++)
@@ -159,7 +161,7 @@ static void report(const char *name, times *t, double operations)
 static void measure(fl_device *d, int64_t keys, int head_dim)
 {
     problem p;
-    problem_open(&p, d, keys, keys, head_dim);
+    problem_open(&p, d, keys, keys, head_dim, FL_F32);
     double forward = 2.0 * (double)keys * (double)(keys + 1) * (WIDTH / head_dim * head_dim);
     times times_forward = {.n = 0}, both = {.n = 0};
     double end = fl_clock_seconds() + SECONDS;
@@ -184,24 +186,67 @@ static void measure(fl_device *d, int64_t keys, int head_dim)
     problem_close(&p);
 }
 
-/* One row against all keys: bound by the memory that keys and values come from. */
+/* One thread's time is what it had of its core: other programs may run there too. */
+static double seconds_now(const fl_device *d)
+{
+    if (fl_pool_threads(d->pool) > 1) return fl_clock_seconds();
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+typedef struct read_job {
+    const fl_kv_view *kv;
+    int64_t page_bytes, pages;
+} read_job;
+
+static volatile int64_t sink;
+
+static void read_page(void *context, int64_t page, int thread)
+{
+    (void)thread;
+    const read_job *j = context;
+    const int64_t *from = j->kv->page[page];
+    int64_t sum[8] = {0};
+    for (int64_t i = 0; i < j->page_bytes / 8; i += 8)
+        for (int k = 0; k < 8; k++)
+            sum[k] += from[i + k];
+    sink = sum[0] + sum[1] + sum[2] + sum[3] + sum[4] + sum[5] + sum[6] + sum[7];
+}
+
+/* One row against all keys, bound by the memory that keys and values come from: beside a loop that does nothing but
+ * read the same pages. The best of each: what else runs on the machine only ever makes a run slower. */
 static void measure_decode(fl_device *d, int64_t keys, int head_dim)
 {
-    problem p;
-    problem_open(&p, d, 1, keys, head_dim);
-    double best = INFINITY, end = fl_clock_seconds() + SECONDS / 2;
-    while (fl_clock_seconds() < end) {
-        double begin = fl_clock_seconds();
-        fl_cpu_attend(d, &p.args.forward);
-        best = fmin(best, fl_clock_seconds() - begin);
+    static const fl_dtype types[] = {FL_F32, FL_F16, FL_BF16, FL_Q8_0, FL_Q4_0};
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        problem p;
+        problem_open(&p, d, 1, keys, head_dim, types[i]);
+        int64_t bytes = (int64_t)fl_kv_page_bytes(&p.seq.kv.shape), pages = keys / FL_PAGE_TOKENS;
+        read_job reading = {&p.seq.kv, bytes, pages};
+        double best = INFINITY, stream = INFINITY, end = fl_clock_seconds() + SECONDS / 2;
+        while (fl_clock_seconds() < end) {
+            double begin = seconds_now(d);
+            fl_cpu_attend(d, &p.args.forward);
+            double middle = seconds_now(d);
+            fl_pool_run(d->pool, pages, read_page, &reading);
+            best = fmin(best, middle - begin);
+            stream = fmin(stream, seconds_now(d) - middle);
+        }
+        double gigabytes = (double)bytes * (double)pages / 1e9;
+        printf(
+            "N %6lld  head size %3d  one row, keys and values %-4s %8.1f us, %5.1f GB/s, share of a read loop %.2f\n",
+            (long long)keys, head_dim, fl_dtype_get(types[i])->name, best * 1e6, gigabytes / best, stream / best);
+        fflush(stdout);
+        problem_close(&p);
     }
-    printf("N %6lld  head size %3d  one row: %8.1f us, %5.1f GB/s of keys and values\n", (long long)keys, head_dim,
-           best * 1e6, (double)keys * (WIDTH / head_dim * head_dim) * 8 / best / 1e9);
-    problem_close(&p);
 }
 
 int main(int argc, char **argv)
 {
+    bool decode = argc > 1 && strcmp(argv[1], "decode") == 0;
+    argc -= decode;
+    argv += decode;
     int threads = argc > 1 ? atoi(argv[1]) : 0, keys = argc > 2 ? atoi(argv[2]) : 0;
     int head_dim = argc > 3 ? atoi(argv[3]) : 0;
     fl_pool *pool;
@@ -214,7 +259,9 @@ int main(int argc, char **argv)
     }
     printf("%s, %d threads, peak %.1f GFLOP/s\n", kernels->name, fl_pool_threads(pool), peak(d));
     static const int lengths[] = {1024, 2048, 4096, 8192}, sizes[] = {48, 64, 80, 96, 128, 256};
-    if (keys || head_dim) {
+    if (decode) {
+        measure_decode(d, keys ? keys : 8192, head_dim ? head_dim : 64);
+    } else if (keys || head_dim) {
         measure(d, keys ? keys : 4096, head_dim ? head_dim : 64);
     } else {
         for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++)

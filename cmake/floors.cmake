@@ -22,7 +22,7 @@ function(fl_floor name)
         set_source_files_properties(${level_sources} PROPERTIES COMPILE_OPTIONS "${FL_LEVEL_${level}}")
         if(level STREQUAL avx512)
           set_source_files_properties(
-            ${PROJECT_SOURCE_DIR}/src/kernel/avx512/quant.c PROPERTIES COMPILE_OPTIONS "${FL_LEVEL_avx512};-mavx512vnni")
+            ${PROJECT_SOURCE_DIR}/src/kernel/avx512/quant.c ${PROJECT_SOURCE_DIR}/src/kernel/avx512/attend_vnni.c PROPERTIES COMPILE_OPTIONS "${FL_LEVEL_avx512};-mavx512vnni")
         endif()
       endif()
     endforeach()

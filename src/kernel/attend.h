@@ -6,24 +6,32 @@
  * first: none); with first and last NULL every row sees all 64. What a row does not see may be anything, NaN included:
  * it is computed beside and dropped, or not touched at all.
  *
- * Bits: a logit is one chain of fused multiply-adds over head_dim, begun at 0; a row's output one chain over its keys
- * in order, begun at the rescaled output; 2^x has the same bits at every level, and the sum of a row runs in 16 lanes.
- * So a row's result depends on its own query, range and keys only, and all levels agree to the bit. */
+ * Keys and values may be stored in other types (tensor/kv_page.h). F16 and BF16, and values of every type, count as the
+ * fp32 numbers they are, exactly. Keys of Q8_0 and Q4_0 are integers with a scale for every 32 components, and queries
+ * meet them as such: quantised likewise to 8 bits for every 32 components, as activations that meet quantised weights.
+ *
+ * Bits: a logit is one chain of fused multiply-adds over head_dim, or over its blocks of 32 (integer sum times the
+ * product of both scales), begun at 0; a row's output one chain over its keys in order, begun at the rescaled output;
+ * 2^x has the same bits at every level, and the sum of a row runs in 16 lanes. So a row's result depends on its own
+ * query, range and keys only, and all levels agree to the bit. */
 #ifndef FL_KERNEL_ATTEND_H
 #define FL_KERNEL_ATTEND_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #define FL_ATTEND_KEYS 64  /* keys of a tile */
 #define FL_ATTEND_LANES 16 /* lanes of a row's sum */
 #define FL_ATTEND_GROUP 6  /* rows of a register tile: a block of a multiple of it wastes nothing */
 #define FL_ATTEND_ROWS 96  /* the most rows of a block */
+#define FL_ATTEND_BLOCK 32 /* components that share a scale */
 
 /* Softmax so far of a block of rows (Milakov, Gimelshein 2018; Dao et al. 2022, FlashAttention). It begins with max
  * -infinity, sum 0 and out 0. */
 typedef struct fl_attend_state {
     int rows, head_dim; /* rows <= FL_ATTEND_ROWS */
     const float *q;     /* [rows][head_dim], times scale * log2(e) */
+    const void *q8;     /* the same as quantise_queries leaves it; used with keys of Q8_0 and Q4_0 only */
     float *max;         /* [rows] largest logit seen */
     float *sum;         /* [rows][16]: lane i sums 2^(logit - max) of keys i, i+16, i+32, i+48 of each tile */
     float *out;         /* [rows][head_dim] sum of 2^(logit - max) * value */
@@ -47,24 +55,37 @@ typedef struct fl_attend_pair {
     const float *slope, *offset; /* as forward */
 } fl_attend_pair;
 
-/* How keys and values may be stored beside fp32; the layouts are those of tensor/kv_page.h. */
+/* How keys and values are stored; the layouts are those of tensor/kv_page.h. */
 typedef enum fl_attend_format {
+    FL_ATTEND_F32,
     FL_ATTEND_F16,
     FL_ATTEND_BF16,
     FL_ATTEND_Q8_0,
     FL_ATTEND_Q4_0,
-    FL_ATTEND_FORMATS
 } fl_attend_format;
 
-/* 64 stored keys or values to fp32, exactly, or by one rounded multiplication of scale and integer: what reads them has
- * the same bits as if it read fp32 of these values. `next` is where the next 64 lie, or anything readable: it is asked
- * for from memory meanwhile, since between two calls nothing else is. */
-typedef void fl_attend_unpack(const void *from, const void *next, int head_dim, float *to);
+/* 64 keys and values as they are stored. next_k and next_v are where the next 64 lie, or anything readable: they are
+ * asked for from memory meanwhile, since between two calls nothing else is. */
+typedef struct fl_attend_tile {
+    fl_attend_format k_format, v_format;
+    const void *k, *v, *next_k, *next_v;
+    void *k_scratch, *v_scratch; /* FL_ATTEND_SCRATCH(head_dim) bytes each, aligned to 64 */
+} fl_attend_tile;
+
+#define FL_ATTEND_SCRATCH(head_dim) ((size_t)(head_dim)*FL_ATTEND_KEYS * sizeof(float))
+/* Of quantised queries: for each block a scale and a sum, for each component a byte. */
+#define FL_ATTEND_Q8_BYTES(rows, head_dim) ((size_t)(rows) * ((head_dim) + (head_dim) / FL_ATTEND_BLOCK * 8))
 
 typedef struct fl_attend_kernels {
-    /* Take in one tile: k [head_dim][64], v [64][head_dim]. */
-    void (*forward)(const fl_attend_state *s, const float *k, const float *v, const uint8_t *first,
-                    const uint8_t *last);
+    /* Take in one tile. */
+    void (*forward)(const fl_attend_state *s, const fl_attend_tile *tile, const uint8_t *first, const uint8_t *last);
+
+    /* 64 keys to fp32 [head_dim][64], 64 values to [64][head_dim]. */
+    void (*unpack_keys)(fl_attend_format format, int head_dim, const void *from, float *to);
+    void (*unpack_values)(fl_attend_format format, int head_dim, const void *from, float *to);
+
+    /* q[rows][head_dim] to q8 of FL_ATTEND_Q8_BYTES, aligned to 4; head_dim a multiple of 32. */
+    void (*quantise_queries)(int rows, int head_dim, const float *q, void *q8);
 
     /* weight = 2^(logit - lse), dlogit = weight * (dout v^T - mean), dv += weight^T dout, dk += dlogit^T q.
      * k and v are both [head_dim][64]. */
@@ -77,14 +98,11 @@ typedef struct fl_attend_kernels {
 
     /* x = 2^x, x <= 0 */
     void (*exp2)(float *x, int n);
-
-    fl_attend_unpack *keys[FL_ATTEND_FORMATS];   /* a tile -> [head_dim][64] */
-    fl_attend_unpack *values[FL_ATTEND_FORMATS]; /* 64 rows -> [64][head_dim] */
 } fl_attend_kernels;
 
 extern const fl_attend_kernels fl_attend_kernels_generic;
 #if defined(__x86_64__)
-extern const fl_attend_kernels fl_attend_kernels_avx2, fl_attend_kernels_avx512;
+extern const fl_attend_kernels fl_attend_kernels_avx2, fl_attend_kernels_avx512, fl_attend_kernels_avx512_vnni;
 #endif
 
 #endif

@@ -11,13 +11,31 @@
  * scale_row(x, n, factor):
  *     x[n] *= factor.
  *
+ * reads_stored(format, rows, cols):
+ *     whether product_stored can do so many rows and columns with a b that is stored in this format;
+ *
+ * product_stored(format, rows, cols, depth, a, a_row, b, b_row, next, c, ldc, factor):
+ *     product with a_step 1 and rows of b of b_row bytes; next is b in the tile to come.
+ *
+ * unpack(format, n, from, next, to):
+ *     n values, in blocks of 32, to fp32.
+ *
+ * integer_keys(format, head_dim, from, next, tile):
+ *     keys of Q8_0 or Q4_0 as integer_scores wants them, in FL_ATTEND_SCRATCH(head_dim) bytes.
+ *
+ * integer_scores(rows, head_dim, q8, tile, logit):
+ *     logit[rows][64] of quantised queries; see kernel/attend_queries.h.
+ *
  * softmax_backward(rows, w, dw, dw_stride, lse, mean, first, last):
  *     logits w[rows][64] become weights, their gradients dw become gradients of the logits, both 0 for unseen keys. */
 #include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "kernel/attend.h"
+#include "kernel/attend_queries.h"
+#include "kernel/half.h"
 
 static int smaller(int a, int b)
 {
@@ -59,17 +77,86 @@ static void add_bias(int rows, const float *slope, const float *offset, float *s
             s[r * FL_ATTEND_KEYS + j] = fmaf(slope[r], offset[r] + (float)j, s[r * FL_ATTEND_KEYS + j]);
 }
 
+/* ---- a tile ------------------------------------------------------------------------------------------------------ */
+
+static bool is_quantised(fl_attend_format format)
+{
+    return format == FL_ATTEND_Q8_0 || format == FL_ATTEND_Q4_0;
+}
+
+static ptrdiff_t bytes_of(fl_attend_format format, int values)
+{
+    static const ptrdiff_t block_bytes[] = {128, 64, 64, 34, 18};
+    return values * block_bytes[format] / FL_ATTEND_BLOCK;
+}
+
+static void unpack_values(fl_attend_format format, int head_dim, const void *from, float *to)
+{
+    int values = head_dim * FL_ATTEND_KEYS;
+    if (format == FL_ATTEND_F32)
+        memcpy(to, from, (size_t)values * sizeof *to);
+    else
+        unpack(format, values, from, from, to);
+}
+
+static void unpack_keys(fl_attend_format format, int head_dim, const void *from, float *to)
+{
+    if (!is_quantised(format)) {
+        unpack_values(format, head_dim, from, to);
+        return;
+    }
+    const int half = FL_ATTEND_BLOCK / 2;
+    const uint8_t *scales = from, *q = scales + 2 * (head_dim / FL_ATTEND_BLOCK) * FL_ATTEND_KEYS;
+    for (int c = 0; c < head_dim; c++) {
+        int block = c / FL_ATTEND_BLOCK, within = c % FL_ATTEND_BLOCK;
+        const uint8_t *scale = scales + 2 * block * FL_ATTEND_KEYS;
+        const uint8_t *byte = q + (format == FL_ATTEND_Q8_0 ? c : block * half + within % half) * FL_ATTEND_KEYS;
+        for (int j = 0; j < FL_ATTEND_KEYS; j++) {
+            uint16_t bits = (uint16_t)(scale[2 * j] | scale[2 * j + 1] << 8);
+            int x = format == FL_ATTEND_Q8_0 ? (int8_t)byte[j] : (within < half ? byte[j] & 15 : byte[j] >> 4) - 8;
+            *to++ = fl_f16_to_f32(bits) * (float)x;
+        }
+    }
+}
+
+/* Keys or values of a tile to multiply with: in place where they are fp32 or few rows read them, else converted once
+ * for all rows. */
+typedef struct operand {
+    fl_attend_format format;
+    const char *data;
+    ptrdiff_t next; /* from data */
+} operand;
+
+static operand operand_of(fl_attend_format format, const void *stored, const void *next, int rows, int cols, int values,
+                          void *scratch)
+{
+    if (reads_stored(format, rows, cols)) return (operand){format, stored, (const char *)next - (const char *)stored};
+    if (format == FL_ATTEND_F32) return (operand){format, stored, 0};
+    unpack(format, values, stored, next, scratch);
+    return (operand){FL_ATTEND_F32, scratch, 0};
+}
+
+/* rows [from, from + depth) of b */
+static void multiply(int rows, int cols, int from, int depth, const float *a, ptrdiff_t a_row, const operand *b,
+                     float *c, ptrdiff_t ldc, const float *factor)
+{
+    ptrdiff_t row = bytes_of(b->format, cols);
+    const char *data = b->data + from * row;
+    if (reads_stored(b->format, rows, cols))
+        product_stored(b->format, rows, cols, depth, a, a_row, data, row, data + b->next, c, ldc, factor);
+    else
+        product(rows, cols, depth, a, a_row, 1, (const float *)(const void *)data, cols, c, ldc, factor);
+}
+
 /* out = out * factor + weights of keys from .. to-1 times their values */
-static void add_values(int rows, int head_dim, const float *weight, const float *v, int from, int to, float *out,
+static void add_values(int rows, int head_dim, const float *weight, const operand *v, int from, int to, float *out,
                        const float *factor)
 {
-    if (from < to)
-        product(rows, head_dim, to - from, weight + from, FL_ATTEND_KEYS, 1, v + (ptrdiff_t)from * head_dim, head_dim,
-                out, head_dim, factor);
+    if (from < to) multiply(rows, head_dim, from, to - from, weight + from, FL_ATTEND_KEYS, v, out, head_dim, factor);
 }
 
 /* Values only some rows see are never multiplied into another row, not even by a weight of 0. */
-static void add_seen_values(int rows, int head_dim, const float *weight, const float *v, const seen *s,
+static void add_seen_values(int rows, int head_dim, const float *weight, const operand *v, const seen *s,
                             const uint8_t *first, const uint8_t *last, float *out, const float *factor)
 {
     int from = s->all_from, to = larger(s->all_from, s->all_to);
@@ -83,20 +170,41 @@ static void add_seen_values(int rows, int head_dim, const float *weight, const f
         add_values(1, head_dim, weight + r * FL_ATTEND_KEYS, v, to, last[r], out + (ptrdiff_t)r * head_dim, FROM_C);
 }
 
-/* Three sweeps over the block rather than one over each group: the softmax of many rows hides its own latencies. */
-static void forward(const fl_attend_state *state, const float *k, const float *v, const uint8_t *first,
-                    const uint8_t *last)
+/* Logits of the keys that some row of a group sees, perhaps of others beside them. */
+static void add_scores(const fl_attend_state *state, const fl_attend_tile *tile, const operand *k, int row, int rows,
+                       const seen *s)
 {
     int d = state->head_dim;
+    const float *q = state->q + (ptrdiff_t)row * d;
+    float *logit = state->weight + row * FL_ATTEND_KEYS;
+    if (s->whole_from >= s->whole_to) return;
+    if (is_quantised(tile->k_format)) {
+        queries some = queries_at(state->q8, state->rows, d, row);
+        integer_scores(rows, d, &some, tile->k_scratch, logit);
+    } else if (reads_stored(k->format, rows, FL_ATTEND_KEYS)) {
+        multiply(rows, FL_ATTEND_KEYS, 0, d, q, d, k, logit, FL_ATTEND_KEYS, FROM_ZERO);
+    } else {
+        const float *keys = (const float *)(const void *)k->data + s->whole_from;
+        product(rows, s->whole_to - s->whole_from, d, q, d, 1, keys, FL_ATTEND_KEYS, logit + s->whole_from,
+                FL_ATTEND_KEYS, FROM_ZERO);
+    }
+}
+
+/* Three sweeps over the block rather than one over each group: the softmax of many rows hides its own latencies. */
+static void forward(const fl_attend_state *state, const fl_attend_tile *tile, const uint8_t *first, const uint8_t *last)
+{
+    int d = state->head_dim, values = d * FL_ATTEND_KEYS;
     float factor[FL_ATTEND_ROWS];
     seen group[FL_ATTEND_ROWS / FL_ATTEND_GROUP];
+    operand k = {0};
+    if (is_quantised(tile->k_format))
+        integer_keys(tile->k_format, d, tile->k, tile->next_k, tile->k_scratch);
+    else
+        k = operand_of(tile->k_format, tile->k, tile->next_k, state->rows, FL_ATTEND_KEYS, values, tile->k_scratch);
     for (int r = 0, g = 0; r < state->rows; r += FL_ATTEND_GROUP, g++) {
         int rows = smaller(FL_ATTEND_GROUP, state->rows - r);
         group[g] = seen_by(rows, first ? first + r : NULL, first ? last + r : NULL);
-        int from = group[g].whole_from, keys = group[g].whole_to - from;
-        if (keys > 0)
-            product(rows, keys, d, state->q + (ptrdiff_t)r * d, d, 1, k + from, FL_ATTEND_KEYS,
-                    state->weight + r * FL_ATTEND_KEYS + from, FL_ATTEND_KEYS, FROM_ZERO);
+        add_scores(state, tile, &k, r, rows, &group[g]);
     }
     if (state->slope) add_bias(state->rows, state->slope, state->offset, state->weight);
     for (int r = 0; r < state->rows; r += FL_ATTEND_LANES) {
@@ -110,15 +218,16 @@ static void forward(const fl_attend_state *state, const float *k, const float *v
             softmax(rows, state->weight + r * FL_ATTEND_KEYS, state->max + r, state->sum + r * FL_ATTEND_LANES,
                     factor + r, whole ? NULL : first + r, whole ? NULL : last + r);
     }
+    operand v = operand_of(tile->v_format, tile->v, tile->next_v, state->rows, d, values, tile->v_scratch);
     for (int r = 0, g = 0; r < state->rows; r += FL_ATTEND_GROUP, g++) {
         int rows = smaller(FL_ATTEND_GROUP, state->rows - r);
         const seen *s = &group[g];
         const float *weight = state->weight + r * FL_ATTEND_KEYS;
         float *out = state->out + (ptrdiff_t)r * d;
         if (s->all_from == s->from && s->all_to == s->to)
-            add_values(rows, d, weight, v, s->from, s->to, out, factor + r);
+            add_values(rows, d, weight, &v, s->from, s->to, out, factor + r);
         else if (s->from < s->to)
-            add_seen_values(rows, d, weight, v, s, first + r, last + r, out, factor + r);
+            add_seen_values(rows, d, weight, &v, s, first + r, last + r, out, factor + r);
     }
 }
 

@@ -54,6 +54,8 @@ static inline void device_close(attend_device *d)
     fl_pool_destroy(d->device.pool);
 }
 
+#define ATTEND_LEVELS 4
+
 /* Every level this machine runs, slowest first. */
 static inline int attend_levels(const fl_attend_kernels **level)
 {
@@ -62,7 +64,10 @@ static inline int attend_levels(const fl_attend_kernels **level)
 #if defined(__x86_64__)
     const fl_kernels *found;
     if (fl_kernels_select(&found, "avx2") == FL_OK) level[n++] = &fl_attend_kernels_avx2;
-    if (fl_kernels_select(&found, "avx512") == FL_OK) level[n++] = &fl_attend_kernels_avx512;
+    if (fl_kernels_select(&found, "avx512") == FL_OK) {
+        level[n++] = &fl_attend_kernels_avx512;
+        if (found == &fl_kernels_avx512_vnni) level[n++] = &fl_attend_kernels_avx512_vnni;
+    }
 #endif
     return n;
 }

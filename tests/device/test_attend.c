@@ -2,6 +2,7 @@
  * query, its range and its keys. */
 #include "base/size.h"
 #include "device/attend_case.h"
+#include "device/cpu/attend.h"
 
 static fl_rng rng;
 
@@ -36,7 +37,7 @@ static void test_shapes(void **state)
 {
     (void)state;
     static const int dims[] = {64, 6, 8, 16, 32, 48, 80, 96, 128, 256, 7, 1, 17, 66};
-    const fl_attend_kernels *level[3];
+    const fl_attend_kernels *level[ATTEND_LEVELS];
     int levels = attend_levels(level);
     for (int l = 0; l < levels; l++) {
         attend_device d;
@@ -66,7 +67,7 @@ static void test_shapes(void **state)
 static void test_longest_head(void **state)
 {
     (void)state;
-    const fl_attend_kernels *level[3];
+    const fl_attend_kernels *level[ATTEND_LEVELS];
     attend_device d;
     device_open(&d, level[attend_levels(level) - 1], 2);
     attend_case c;
@@ -140,7 +141,7 @@ static result attend_rows(const attend_case *c, const fl_attend_kernels *kernels
 static void test_bits_do_not_depend_on_rows_and_threads(void **state)
 {
     (void)state;
-    const fl_attend_kernels *level[3];
+    const fl_attend_kernels *level[ATTEND_LEVELS];
     int levels = attend_levels(level);
     for (int i = 0; i < 10; i++) {
         static const int dims[] = {64, 48, 80, 7, 128};
@@ -235,14 +236,28 @@ static void assert_reads_back(attend_case *c, fl_device *d, const fl_tensor *k, 
     free(sines.data);
 }
 
-/* Every pair of types: right against double of the values it stores; the bits of fp32 pages that hold these values; and
- * the same at every level, for any threads and any piece of the rows. */
+/* What queries count as beside keys of Q8_0 and Q4_0: 8-bit integers with a scale for every 32 components. */
+static void round_queries(fl_tensor *q, float scale)
+{
+    float factor = (float)(scale * FL_LOG2_E);
+    for (int64_t i = 0; i < q->rows; i++)
+        for (int64_t c = 0; c < q->cols; c += 32) {
+            float *x = fl_row(q, i) + c, most = 0;
+            for (int j = 0; j < 32; j++)
+                most = fmaxf(most, fabsf(x[j] * factor));
+            for (int j = 0; j < 32; j++)
+                x[j] = most / 127.0f * rintf(x[j] * factor * (127.0f / most)) / factor;
+        }
+}
+
+/* Every pair of types: right against double of the values it stores, and with keys of 16 bits the bits of fp32 pages
+ * that hold these values; and the same at every level, for any threads and any piece of the rows. */
 static void test_types(void **state)
 {
     (void)state;
     static const fl_dtype types[] = {FL_F32, FL_F16, FL_BF16, FL_Q8_0, FL_Q4_0};
     static const int dims[] = {64, 32, 128, 96}, any_dims[] = {64, 7, 80, 8};
-    const fl_attend_kernels *level[3];
+    const fl_attend_kernels *level[ATTEND_LEVELS];
     int levels = attend_levels(level);
     for (int i = 0; i < 25; i++) {
         fl_dtype k_type = types[i / 5], v_type = types[i % 5];
@@ -268,7 +283,14 @@ static void test_types(void **state)
         assert_reads_back(&c, &d.device, &plain.k, &plain.v);
         device_close(&d);
 
-        result wanted = attend(&plain, level[levels - 1], 1);
+        bool exact = k_type != FL_Q8_0 && k_type != FL_Q4_0;
+        result wanted = attend(exact ? &plain : &c, level[levels - 1], 1);
+        if (!exact) {
+            plain.q = matrix(rows, c.q.cols, 0);
+            for (int64_t r = 0; r < rows; r++)
+                memcpy(fl_row(&plain.q, r), fl_row(&c.q, r), (size_t)c.q.cols * sizeof(float));
+            round_queries(&plain.q, c.scale);
+        }
         check(&plain, &wanted.out, wanted.lse);
         for (int l = keys > 300 ? levels - 1 : 0; l < levels; l++)
             for (int threads = 1; threads <= 3; threads++) {
@@ -283,6 +305,7 @@ static void test_types(void **state)
             result_free(&piece);
         }
         result_free(&wanted);
+        if (!exact) free(plain.q.data);
         free(plain.k.data);
         free(plain.v.data);
         case_free_pages(&plain);
@@ -294,7 +317,7 @@ static void test_types(void **state)
 static void test_unseen_keys_do_not_leak(void **state)
 {
     (void)state;
-    const fl_attend_kernels *level[3];
+    const fl_attend_kernels *level[ATTEND_LEVELS];
     int levels = attend_levels(level);
     for (int i = 0; i < 20; i++) {
         attend_case c;
@@ -334,7 +357,7 @@ static void test_unseen_keys_do_not_leak(void **state)
 static void test_two_passes_merge(void **state)
 {
     (void)state;
-    const fl_attend_kernels *level[3];
+    const fl_attend_kernels *level[ATTEND_LEVELS];
     int levels = attend_levels(level);
     for (int i = 0; i < 15; i++) {
         attend_case c;
@@ -388,7 +411,7 @@ static void test_two_passes_merge(void **state)
 static void test_sequences(void **state)
 {
     (void)state;
-    const fl_attend_kernels *level[3];
+    const fl_attend_kernels *level[ATTEND_LEVELS];
     const fl_attend_kernels *best = level[attend_levels(level) - 1];
     enum { SEQUENCES = 300 };
     static attend_case c[SEQUENCES];
@@ -436,7 +459,7 @@ static void test_sequences(void **state)
 static void test_parts_in_rounds(void **state)
 {
     (void)state;
-    const fl_attend_kernels *level[3];
+    const fl_attend_kernels *level[ATTEND_LEVELS];
     const fl_attend_kernels *best = level[attend_levels(level) - 1];
     attend_case c;
     case_open(&c, &rng, 1, 1, 256, FL_ATTEND_ROWS, FL_PAGE_TOKENS, CAUSAL);
@@ -471,7 +494,7 @@ static void test_parts_in_rounds(void **state)
 static void test_large_logits(void **state)
 {
     (void)state;
-    const fl_attend_kernels *level[3];
+    const fl_attend_kernels *level[ATTEND_LEVELS];
     int levels = attend_levels(level);
     attend_case c;
     case_open(&c, &rng, 1, 1, 16, 1, 1500, BIDIRECTIONAL);

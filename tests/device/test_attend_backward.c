@@ -151,7 +151,7 @@ static void test_shapes(void **state)
 {
     (void)state;
     static const int dims[] = {64, 6, 8, 16, 32, 48, 80, 96, 128, 256, 7, 1, 66};
-    const fl_attend_kernels *level[3];
+    const fl_attend_kernels *level[ATTEND_LEVELS];
     int levels = attend_levels(level);
     for (int i = 0; i < 52; i++) {
         int group = 1 + (int)below(&rng, 3), kv_heads = 1 + (int)below(&rng, 2);
@@ -184,7 +184,7 @@ static void test_shapes(void **state)
 static void test_longest_head(void **state)
 {
     (void)state;
-    const fl_attend_kernels *level[3];
+    const fl_attend_kernels *level[ATTEND_LEVELS];
     int levels = attend_levels(level);
     attend_case c;
     case_open(&c, &rng, 2, 1, FL_HEAD_DIM_MAX, FL_ATTEND_ROWS + 1, 150, CAUSAL);
@@ -216,7 +216,7 @@ static void assert_same(const fl_tensor *a, const fl_tensor *b)
 static void test_bits_do_not_depend_on_threads(void **state)
 {
     (void)state;
-    const fl_attend_kernels *level[3];
+    const fl_attend_kernels *level[ATTEND_LEVELS];
     int levels = attend_levels(level);
     for (int i = 0; i < 10; i++) {
         static const int dims[] = {64, 48, 128, 10};
@@ -251,7 +251,7 @@ static void test_sequences(void **state)
 {
     (void)state;
     enum { SEQUENCES = 270, COLS = 2 * 16 };
-    const fl_attend_kernels *level[3];
+    const fl_attend_kernels *level[ATTEND_LEVELS];
     const fl_attend_kernels *best = level[attend_levels(level) - 1];
     static attend_case c[SEQUENCES];
     static fl_attend_seq seq[SEQUENCES];

@@ -20,7 +20,8 @@
 #define UNTOUCHED 12345.0f
 
 static fl_rng rng;
-static const fl_attend_kernels *fast[2];
+#define LEVELS 3
+static const fl_attend_kernels *fast[LEVELS];
 static int fast_levels;
 
 static int64_t below(int64_t bound)
@@ -83,17 +84,42 @@ static void spoil(float *tile, int dim, bool transposed, int rows, const uint8_t
     }
 }
 
+/* A tile of a format: random halves or blocks with scales of about 0.01, for keys with the scales apart. */
+static void *stored(fl_attend_format format, int dim, bool keys)
+{
+    int64_t n = (int64_t)dim * 64;
+    if (format == FL_ATTEND_F32) return array(n, 1);
+    uint8_t *to = malloc((size_t)n * 2 + 128);
+    assert_non_null(to);
+    for (int64_t i = 0; i < 2 * n; i++)
+        to[i] = (uint8_t)below(256);
+    if (format == FL_ATTEND_F16 || format == FL_ATTEND_BF16) {
+        for (int64_t i = 1; i < 2 * n; i += 2) /* exponents of numbers below 4 */
+            to[i] = (uint8_t)((to[i] & 0x80) | (format == FL_ATTEND_F16 ? below(0x44) : 0x30 + below(0x10)));
+        return to;
+    }
+    int64_t bytes = format == FL_ATTEND_Q8_0 ? 34 : 18;
+    for (int64_t b = 0; b < n / 32; b++)
+        to[(keys ? 2 : bytes) * b + 1] = (uint8_t)(0x20 + below(4));
+    return to;
+}
+
 static void test_forward(void **state)
 {
     (void)state;
     for (int i = 0; i < 300; i++) {
-        int dim = 1 + (int)below(i % 3 ? 130 : MAX_DIM), rows = 1 + (int)below(FL_ATTEND_ROWS);
+        fl_attend_format k_format = (fl_attend_format)below(5), v_format = (fl_attend_format)below(5);
+        int dim = 1 + (int)below(i % 3 ? 130 : MAX_DIM), rows = 1 + (int)below(i % 2 ? FL_ATTEND_ROWS : 8);
+        if (i % 5 == 0 || k_format >= FL_ATTEND_Q8_0 || v_format >= FL_ATTEND_Q8_0) dim = (dim + 31) / 32 * 32;
         float *q = array(rows * dim, 0.3), *max = array(rows, 0), *sum = array(rows * 16, 0),
               *out = array(rows * dim, 0);
         float *weight = array(rows * 64, 1), *slope = i % 4 ? NULL : array(rows, 0.1), *offset = array(rows, 100);
+        void *q8 = malloc(FL_ATTEND_Q8_BYTES(rows, dim + 32));
+        if (k_format >= FL_ATTEND_Q8_0) fl_attend_kernels_generic.quantise_queries(rows, dim, q, q8);
+        void *scratch = aligned_alloc(64, 2 * FL_ATTEND_SCRATCH(dim));
         for (int r = 0; r < rows; r++)
             max[r] = -INFINITY;
-        float *fast_max[2], *fast_sum[2], *fast_out[2], *fast_weight[2];
+        float *fast_max[LEVELS], *fast_sum[LEVELS], *fast_out[LEVELS], *fast_weight[LEVELS];
         for (int l = 0; l < fast_levels; l++) {
             fast_max[l] = copy(max, rows);
             fast_sum[l] = copy(sum, rows * 16);
@@ -101,17 +127,18 @@ static void test_forward(void **state)
             fast_weight[l] = copy(weight, rows * 64);
         }
         for (int tile = 0; tile < 3; tile++) {
-            float *k = array(dim * 64, 1), *v = array(dim * 64, 1);
+            void *k = stored(k_format, dim, true), *v = stored(v_format, dim, false);
             uint8_t first[FL_ATTEND_ROWS], last[FL_ATTEND_ROWS];
             bool partial = fill_seen(rows, first, last);
-            spoil(k, dim, true, rows, first, last);
-            spoil(v, dim, false, rows, first, last);
-            fl_attend_state s = {rows, dim, q, max, sum, out, weight, slope, offset};
-            fl_attend_kernels_generic.forward(&s, k, v, partial ? first : NULL, partial ? last : NULL);
+            if (k_format == FL_ATTEND_F32) spoil(k, dim, true, rows, first, last);
+            if (v_format == FL_ATTEND_F32) spoil(v, dim, false, rows, first, last);
+            fl_attend_state s = {rows, dim, q, q8, max, sum, out, weight, slope, offset};
+            fl_attend_tile t = {k_format, v_format, k, v, k, v, scratch, (char *)scratch + FL_ATTEND_SCRATCH(dim)};
+            fl_attend_kernels_generic.forward(&s, &t, partial ? first : NULL, partial ? last : NULL);
             for (int l = 0; l < fast_levels; l++) {
-                fl_attend_state f = {rows,           dim,   q,     fast_max[l], fast_sum[l], fast_out[l],
+                fl_attend_state f = {rows,           dim,   q,     q8, fast_max[l], fast_sum[l], fast_out[l],
                                      fast_weight[l], slope, offset};
-                fast[l]->forward(&f, k, v, partial ? first : NULL, partial ? last : NULL);
+                fast[l]->forward(&f, &t, partial ? first : NULL, partial ? last : NULL);
                 assert_same(max, fast_max[l], rows);
                 assert_same(sum, fast_sum[l], rows * 16);
                 assert_same(out, fast_out[l], rows * dim);
@@ -127,6 +154,8 @@ static void test_forward(void **state)
             free(fast_out[l]);
             free(fast_weight[l]);
         }
+        free(scratch);
+        free(q8);
         free(q);
         free(max);
         free(sum);
@@ -217,7 +246,10 @@ int main(void)
 #if defined(__x86_64__)
     const fl_kernels *found;
     if (fl_kernels_select(&found, "avx2") == FL_OK) fast[fast_levels++] = &fl_attend_kernels_avx2;
-    if (fl_kernels_select(&found, "avx512") == FL_OK) fast[fast_levels++] = &fl_attend_kernels_avx512;
+    if (fl_kernels_select(&found, "avx512") == FL_OK) {
+        fast[fast_levels++] = &fl_attend_kernels_avx512;
+        if (found == &fl_kernels_avx512_vnni) fast[fast_levels++] = &fl_attend_kernels_avx512_vnni;
+    }
 #endif
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_forward),

@@ -44,8 +44,9 @@ typedef struct unit {
     int64_t all_lo, all_hi; /* every row sees all of [all_lo, all_hi) */
     int64_t row_lo[FL_ATTEND_ROWS], row_hi[FL_ATTEND_ROWS];
     float slope[FL_ATTEND_ROWS]; /* with slopes, times log2(e) */
-    float *q, *lanes, *weight; /* [rows][head_dim] scaled, [rows][16], [rows][64] */
-    float *k, *v;              /* a tile of keys, values of a tile: where those stored in other types become fp32 */
+    float *q, *lanes, *weight;   /* [rows][head_dim] scaled, [rows][16], [rows][64] */
+    void *q8;                    /* q as integers, for keys that are stored as such */
+    float *k, *v;                /* scratch for a tile */
     part block, total;
 } unit;
 
@@ -169,12 +170,14 @@ static void unit_gather(const attend_job *job, unit *u, int thread)
     int d = job->head_dim;
     size_t q = round16((size_t)FL_ATTEND_ROWS * d), rest = part_floats(FL_ATTEND_ROWS, d);
     size_t lanes = FL_ATTEND_ROWS * FL_ATTEND_LANES, weight = FL_ATTEND_ROWS * FL_ATTEND_KEYS;
-    u->q = fl_cpu_scratch(job->device, thread, SLOT, (q + lanes + weight + 2 * rest) * sizeof(float));
+    size_t q8 = FL_ATTEND_Q8_BYTES(FL_ATTEND_ROWS, d);
+    u->q = fl_cpu_scratch(job->device, thread, SLOT, (q + lanes + weight + 2 * rest) * sizeof(float) + q8);
     u->lanes = u->q + q;
     u->weight = u->lanes + lanes;
     u->block = part_at(u->weight + weight, FL_ATTEND_ROWS);
     u->total = part_at(u->weight + weight + rest, FL_ATTEND_ROWS);
-    u->k = fl_cpu_scratch(job->device, thread, SLOT + 1, 2 * (size_t)d * FL_TILE_KEYS * sizeof(float));
+    u->q8 = u->weight + weight + 2 * rest;
+    u->k = fl_cpu_scratch(job->device, thread, SLOT + 1, 2 * FL_ATTEND_SCRATCH(d));
     u->v = u->k + (ptrdiff_t)d * FL_TILE_KEYS;
     unit_prefetch(job, u, job->args->q, false);
     float scale = (float)(job->args->scale * FL_LOG2_E);
@@ -185,19 +188,17 @@ static void unit_gather(const attend_job *job, unit *u, int thread)
         fl_scale_row(from, scale, u->q + (ptrdiff_t)r * d, d);
         if (job->args->slope) u->slope[r] = (float)(job->args->slope[head] * FL_LOG2_E);
     }
+    fl_dtype type = u->seq->kv.shape.k_type;
+    if (type == FL_Q8_0 || type == FL_Q4_0) job->device->kernels->attend->quantise_queries(u->rows, d, u->q, u->q8);
 }
 
-/* Keys and values of one tile as they are stored. */
-typedef struct stored_tile {
-    const char *keys, *values;
-} stored_tile;
-
-static stored_tile tile_at(const fl_kv_view *kv, int kv_head, int64_t key)
+/* Where the tile that begins with `key` lies. */
+static void tile_at(const fl_kv_view *kv, int kv_head, int64_t key, const void **k, const void **v)
 {
     const char *page = kv->page[key / FL_PAGE_TOKENS];
     int within = (int)(key % FL_PAGE_TOKENS);
-    return (stored_tile){page + fl_kv_key_offset(&kv->shape, kv_head, within / FL_TILE_KEYS),
-                         page + fl_kv_value_offset(&kv->shape, kv_head, within)};
+    *k = page + fl_kv_key_offset(&kv->shape, kv_head, within / FL_TILE_KEYS);
+    *v = page + fl_kv_value_offset(&kv->shape, kv_head, within);
 }
 
 /* u->block = softmax over keys block*1024 .. of every row. */
@@ -210,18 +211,21 @@ static void unit_attend(const attend_job *job, unit *u, int64_t block)
     memset(u->lanes, 0, (size_t)u->rows * FL_ATTEND_LANES * sizeof(float));
     float offset[FL_ATTEND_ROWS];
     const float *slope = job->args->slope ? u->slope : NULL;
-    fl_attend_state state = {u->rows, d, u->q, u->block.max, u->lanes, u->block.out, u->weight, slope, offset};
+    fl_attend_state state = {u->rows, d, u->q, u->q8, u->block.max, u->lanes, u->block.out, u->weight, slope, offset};
+    fl_attend_tile tile = {.k_format = fl_attend_format_of(kv->shape.k_type),
+                           .v_format = fl_attend_format_of(kv->shape.v_type),
+                           .k_scratch = u->k,
+                           .v_scratch = u->v};
     int64_t key = fl_max64(u->lo, block * BLOCK_KEYS) / FL_TILE_KEYS * FL_TILE_KEYS;
     int64_t end = fl_min64(u->hi, (block + 1) * BLOCK_KEYS);
     for (; key < end; key += FL_TILE_KEYS) {
-        stored_tile tile = tile_at(kv, u->kv_head, key), next = tile;
-        if (key + FL_TILE_KEYS < end) next = tile_at(kv, u->kv_head, key + FL_TILE_KEYS);
-        const float *k = fl_tile_f32(kv->shape.k_type, kernels->keys, tile.keys, next.keys, d, u->k);
-        const float *v = fl_tile_f32(kv->shape.v_type, kernels->values, tile.values, next.values, d, u->v);
+        bool more = key + FL_TILE_KEYS < end;
+        tile_at(kv, u->kv_head, key, &tile.k, &tile.v);
+        tile_at(kv, u->kv_head, more ? key + FL_TILE_KEYS : key, &tile.next_k, &tile.next_v);
         for (int r = 0; slope && r < u->rows; r++)
             offset[r] = (float)(key - u->seq->first_key - (u->first + r) / job->group);
         if (key >= u->all_lo && key + FL_TILE_KEYS <= u->all_hi) {
-            kernels->forward(&state, k, v, NULL, NULL);
+            kernels->forward(&state, &tile, NULL, NULL);
             continue;
         }
         uint8_t first[FL_ATTEND_ROWS], last[FL_ATTEND_ROWS];
@@ -229,7 +233,7 @@ static void unit_attend(const attend_job *job, unit *u, int64_t block)
             first[r] = fl_within_tile(u->row_lo[r], key);
             last[r] = fl_within_tile(u->row_hi[r], key);
         }
-        kernels->forward(&state, k, v, first, last);
+        kernels->forward(&state, &tile, first, last);
     }
     for (int r = 0; r < u->rows; r++) {
         float *lane = u->lanes + r * FL_ATTEND_LANES;

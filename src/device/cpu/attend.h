@@ -10,16 +10,14 @@
 #define FL_LOG2_E 1.4426950408889634 /* the kernels' logits are in base 2 */
 #define FL_LN_2 0.69314718055994531
 
-/* 64 keys or values as fp32: where they are stored, or converted at `to` by the kernels `unpack` (those of keys or of
- * values). */
-static inline const float *fl_tile_f32(fl_dtype type, fl_attend_unpack *const *unpack, const void *stored,
-                                       const void *next, int head_dim, float *to)
+static inline fl_attend_format fl_attend_format_of(fl_dtype type)
 {
-    static const fl_attend_format format[FL_DTYPE_COUNT] = {
-        [FL_F16] = FL_ATTEND_F16, [FL_BF16] = FL_ATTEND_BF16, [FL_Q8_0] = FL_ATTEND_Q8_0, [FL_Q4_0] = FL_ATTEND_Q4_0};
-    if (type == FL_F32) return stored;
-    unpack[format[type]](stored, next, head_dim, to);
-    return to;
+    static const fl_attend_format format[FL_DTYPE_COUNT] = {[FL_F32] = FL_ATTEND_F32,
+                                                            [FL_F16] = FL_ATTEND_F16,
+                                                            [FL_BF16] = FL_ATTEND_BF16,
+                                                            [FL_Q8_0] = FL_ATTEND_Q8_0,
+                                                            [FL_Q4_0] = FL_ATTEND_Q4_0};
+    return format[type];
 }
 
 /* Where in a tile a key lies that may be before or after it: 0 .. 64. */

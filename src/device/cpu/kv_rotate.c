@@ -1,7 +1,5 @@
 /* Keys of a memory turned to other positions, tile by tile: for schemes that see one key at several positions, and for
  * schedules that depend on the length. Values are converted along, so that attention reads pages of one kind. */
-#include <string.h>
-
 #include "device/cpu/attend.h"
 #include "device/cpu/range.h"
 #include "kernel/kernel.h"
@@ -36,11 +34,8 @@ static void rotate_tile(const kv_rotate *w, int64_t tile, int head)
     const char *v = from + fl_kv_value_offset(s, head, within);
     float *keys = (float *)(void *)(to + fl_kv_key_offset(&w->to->shape, head, within / FL_TILE_KEYS));
     float *values = (float *)(void *)(to + fl_kv_value_offset(&w->to->shape, head, within));
-    size_t bytes = (size_t)dim * FL_TILE_KEYS * sizeof(float);
-    const float *read = fl_tile_f32(s->k_type, w->kernels->keys, k, k, dim, keys);
-    if (read != keys) memcpy(keys, read, bytes);
-    read = fl_tile_f32(s->v_type, w->kernels->values, v, v, dim, values);
-    if (read != values) memcpy(values, read, bytes);
+    w->kernels->unpack_keys(fl_attend_format_of(s->k_type), dim, k, keys);
+    w->kernels->unpack_values(fl_attend_format_of(s->v_type), dim, v, values);
 
     int first = w->interleaved ? 2 : 1, second = w->interleaved ? 1 : w->pairs;
     const float *cos = w->cos + tile * w->pairs * FL_TILE_KEYS, *sin = w->sin + tile * w->pairs * FL_TILE_KEYS;

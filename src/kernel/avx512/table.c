@@ -4,11 +4,11 @@
 #include "kernel/quant_tile.h"
 #include "kernel/row.h"
 
-#define TABLE(quantised)                                                                                               \
+#define TABLE(attention, quantised)                                                                                    \
     {                                                                                                                  \
-        .name = "avx512", .gemm = &fl_gemm_kernels_avx512, .attend = &fl_attend_kernels_avx512,                        \
-        .row = &fl_row_kernels_avx512, .quant = &(quantised)                                                           \
+        .name = "avx512", .gemm = &fl_gemm_kernels_avx512, .attend = &(attention), .row = &fl_row_kernels_avx512,      \
+        .quant = &(quantised)                                                                                          \
     }
 
-const fl_kernels fl_kernels_avx512 = TABLE(fl_quant_tile_kernels_avx2);
-const fl_kernels fl_kernels_avx512_vnni = TABLE(fl_quant_tile_kernels_avx512_vnni);
+const fl_kernels fl_kernels_avx512 = TABLE(fl_attend_kernels_avx512, fl_quant_tile_kernels_avx2);
+const fl_kernels fl_kernels_avx512_vnni = TABLE(fl_attend_kernels_avx512_vnni, fl_quant_tile_kernels_avx512_vnni);

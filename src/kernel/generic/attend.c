@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "kernel/attend_queries.h"
 #include "kernel/quant_legacy.h"
 #include "kernel/simd/exp2.h"
 
@@ -71,9 +72,7 @@ static void exp2_all(float *x, int n)
         x[i] = fl_exp2_scalar(x[i]);
 }
 
-#include "kernel/attend_tile.h"
-
-/* ---- stored keys and values to fp32 ------------------------------------------------------------------------------ */
+/* ---- stored keys and values -------------------------------------------------------------------------------------- */
 
 static float half_at(const void *from, ptrdiff_t i)
 {
@@ -82,75 +81,91 @@ static float half_at(const void *from, ptrdiff_t i)
     return fl_f16_to_f32(half);
 }
 
-static void unpack_f16(const void *from, const void *next, int head_dim, float *to)
+static void unpack(fl_attend_format format, ptrdiff_t n, const void *from, const void *next, float *to)
 {
     (void)next;
-    for (ptrdiff_t i = 0; i < (ptrdiff_t)head_dim * FL_ATTEND_KEYS; i++)
-        to[i] = half_at(from, i);
-}
-
-static void unpack_bf16(const void *from, const void *next, int head_dim, float *to)
-{
-    (void)next;
-    for (ptrdiff_t i = 0; i < (ptrdiff_t)head_dim * FL_ATTEND_KEYS; i++) {
-        uint16_t half;
-        memcpy(&half, (const char *)from + 2 * i, sizeof half);
-        to[i] = fl_bf16_to_f32(half);
-    }
-}
-
-static void keys_q8_0(const void *from, const void *next, int head_dim, float *to)
-{
-    (void)next;
-    const int8_t *q = (const int8_t *)from + head_dim / FL_QUANT_CHUNK * 2 * FL_ATTEND_KEYS;
-    for (ptrdiff_t c = 0; c < head_dim; c++)
-        for (int j = 0; j < FL_ATTEND_KEYS; j++)
-            to[c * FL_ATTEND_KEYS + j] =
-                half_at(from, c / FL_QUANT_CHUNK * FL_ATTEND_KEYS + j) * (float)q[c * FL_ATTEND_KEYS + j];
-}
-
-static void keys_q4_0(const void *from, const void *next, int head_dim, float *to)
-{
-    (void)next;
-    const uint8_t *q = (const uint8_t *)from + head_dim / FL_QUANT_CHUNK * 2 * FL_ATTEND_KEYS;
-    for (ptrdiff_t c = 0; c < head_dim; c++) {
-        ptrdiff_t block = c / FL_QUANT_CHUNK, within = c % FL_QUANT_CHUNK;
-        const uint8_t *byte = q + (block * (FL_QUANT_CHUNK / 2) + within % (FL_QUANT_CHUNK / 2)) * FL_ATTEND_KEYS;
-        for (int j = 0; j < FL_ATTEND_KEYS; j++) {
-            int nibble = within < FL_QUANT_CHUNK / 2 ? byte[j] & 15 : byte[j] >> 4;
-            to[c * FL_ATTEND_KEYS + j] = half_at(from, block * FL_ATTEND_KEYS + j) * (float)(nibble - 8);
+    const fl_quant_format quantised = format == FL_ATTEND_Q8_0 ? FL_FORMAT_Q8_0 : FL_FORMAT_Q4_0;
+    const char *block = from;
+    for (ptrdiff_t i = 0; i < n; i++) {
+        if (format == FL_ATTEND_F16) {
+            to[i] = half_at(from, i);
+        } else if (format == FL_ATTEND_BF16) {
+            uint16_t half;
+            memcpy(&half, (const char *)from + 2 * i, sizeof half);
+            to[i] = fl_bf16_to_f32(half);
+        } else if (i % FL_ATTEND_BLOCK == 0) {
+            int8_t q[FL_ATTEND_BLOCK];
+            quantised.values(block, 0, q);
+            for (int j = 0; j < FL_ATTEND_BLOCK; j++)
+                to[i + j] = half_at(block, 0) * (float)q[j];
+            block += quantised.bytes;
         }
     }
 }
 
-static inline void values_of(const fl_quant_format format, const void *from, int head_dim, float *to)
+static bool reads_stored(fl_attend_format format, int rows, int cols)
 {
-    const char *block = from;
-    for (int b = 0; b < head_dim / FL_QUANT_CHUNK * FL_ATTEND_KEYS; b++, block += format.bytes) {
-        int8_t q[FL_QUANT_CHUNK];
-        format.values(block, 0, q);
-        for (int i = 0; i < FL_QUANT_CHUNK; i++)
-            *to++ = half_at(block, 0) * (float)q[i];
+    (void)format, (void)rows, (void)cols;
+    return false;
+}
+
+static void product_stored(fl_attend_format format, int rows, int cols, int depth, const float *a, ptrdiff_t a_row,
+                           const char *b, ptrdiff_t b_row, const char *next, float *c, ptrdiff_t ldc,
+                           const float *factor)
+{
+    (void)format, (void)rows, (void)cols, (void)depth, (void)a, (void)a_row;
+    (void)b, (void)b_row, (void)next, (void)c, (void)ldc, (void)factor;
+}
+
+/* Scales [head_dim/32][64], then integers [head_dim][64]. */
+static void integer_keys(fl_attend_format format, int head_dim, const void *from, const void *next, void *tile)
+{
+    (void)next;
+    int blocks = head_dim / FL_ATTEND_BLOCK, half = FL_ATTEND_BLOCK / 2;
+    float *scale = tile;
+    int8_t *to = (int8_t *)(scale + blocks * FL_ATTEND_KEYS);
+    const uint8_t *q = (const uint8_t *)from + 2 * blocks * FL_ATTEND_KEYS;
+    for (int i = 0; i < blocks * FL_ATTEND_KEYS; i++)
+        scale[i] = half_at(from, i);
+    for (ptrdiff_t c = 0; c < head_dim; c++) {
+        ptrdiff_t block = c / FL_ATTEND_BLOCK, within = c % FL_ATTEND_BLOCK;
+        for (int j = 0; j < FL_ATTEND_KEYS; j++) {
+            if (format == FL_ATTEND_Q8_0) {
+                to[c * FL_ATTEND_KEYS + j] = (int8_t)q[c * FL_ATTEND_KEYS + j];
+                continue;
+            }
+            uint8_t byte = q[(block * half + within % half) * FL_ATTEND_KEYS + j];
+            to[c * FL_ATTEND_KEYS + j] = (int8_t)((within < half ? byte & 15 : byte >> 4) - 8);
+        }
     }
 }
 
-static void values_q8_0(const void *from, const void *next, int head_dim, float *to)
+static void integer_scores(int rows, int head_dim, const queries *some, const void *tile, float *logit)
 {
-    (void)next;
-    values_of(FL_FORMAT_Q8_0, from, head_dim, to);
+    int blocks = head_dim / FL_ATTEND_BLOCK;
+    const float *scale = tile;
+    const int8_t *k = (const int8_t *)(scale + blocks * FL_ATTEND_KEYS);
+    for (int r = 0; r < rows; r++)
+        for (int j = 0; j < FL_ATTEND_KEYS; j++) {
+            float x = 0;
+            for (int b = 0; b < blocks; b++) {
+                int sum = 0;
+                for (int c = b * FL_ATTEND_BLOCK; c < (b + 1) * FL_ATTEND_BLOCK; c++)
+                    sum += some->q[r * head_dim + c] * k[c * FL_ATTEND_KEYS + j];
+                x = fmaf((float)sum, scale[b * FL_ATTEND_KEYS + j] * some->scale[r * blocks + b], x);
+            }
+            logit[r * FL_ATTEND_KEYS + j] = x;
+        }
 }
 
-static void values_q4_0(const void *from, const void *next, int head_dim, float *to)
-{
-    (void)next;
-    values_of(FL_FORMAT_Q4_0, from, head_dim, to);
-}
+#include "kernel/attend_tile.h"
 
 const fl_attend_kernels fl_attend_kernels_generic = {
     .forward = forward,
     .backward = backward,
     .backward_query = backward_query,
+    .unpack_keys = unpack_keys,
+    .unpack_values = unpack_values,
+    .quantise_queries = quantise_queries,
     .exp2 = exp2_all,
-    .keys = {unpack_f16, unpack_bf16, keys_q8_0, keys_q4_0},
-    .values = {unpack_f16, unpack_bf16, values_q8_0, values_q4_0},
 };

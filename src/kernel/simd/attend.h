@@ -1,4 +1,4 @@
-/* Attention for vectors of FL_LANES values; avx2/attend.c and avx512/attend.c define ATTEND_TABLE and include this. */
+/* Attention for vectors of FL_LANES values; avx2/attend.c, avx512/attend.c and avx512/attend_vnni.c define ATTEND_TABLE and include this. */
 #include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -364,14 +364,18 @@ static void exp2_all(float *x, int n)
         fl_vec_store_part(x + i, vec_exp2(fl_vec_load_part(x + i, n - i)), n - i);
 }
 
+#include "kernel/simd/attend_stored.h"
+
+#include "kernel/simd/attend_integer.h"
+
 #include "kernel/attend_tile.h"
-#include "kernel/simd/attend_unpack.h"
 
 const fl_attend_kernels ATTEND_TABLE = {
     .forward = forward,
     .backward = backward,
     .backward_query = backward_query,
+    .unpack_keys = unpack_keys,
+    .unpack_values = unpack_values,
+    .quantise_queries = quantise_queries,
     .exp2 = exp2_all,
-    .keys = {unpack_f16, unpack_bf16, keys_q8_0, keys_q4_0},
-    .values = {unpack_f16, unpack_bf16, values_q8_0, values_q4_0},
 };

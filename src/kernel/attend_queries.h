@@ -1,0 +1,64 @@
+/* Queries as integers, for keys that are stored as such: 8 bits, a scale for every 32 components. */
+#ifndef FL_KERNEL_ATTEND_QUERIES_H
+#define FL_KERNEL_ATTEND_QUERIES_H
+
+#include <float.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "kernel/attend.h"
+
+/* Of some rows, blocks = head_dim / 32 and rows_apart = 1 row further on in each array. */
+typedef struct queries {
+    const float *scale; /* [rows][blocks] */
+    const int32_t *sum; /* [rows][blocks] of the integers */
+    const int8_t *q;    /* [rows][head_dim] */
+} queries;
+
+static queries queries_at(const void *q8, int all_rows, int head_dim, int row)
+{
+    ptrdiff_t blocks = head_dim / FL_ATTEND_BLOCK;
+    const float *scale = q8;
+    const int32_t *sum = (const int32_t *)(const void *)(scale + all_rows * blocks);
+    const int8_t *q = (const int8_t *)(sum + all_rows * blocks);
+    return (queries){scale + row * blocks, sum + row * blocks, q + (ptrdiff_t)row * head_dim};
+}
+
+/* Nearest integers to x * 127 / max|x|; all 0 with a scale of NaN where x is not finite, of 0 where the scale would be
+ * below the normal range. Adding 1.5 2^23 leaves the integer in the low bits of the sum. */
+static void quantise_block(const float *x, float *scale, int32_t *sum, int8_t *q)
+{
+    float most = 0;
+    bool finite = true;
+    for (int i = 0; i < FL_ATTEND_BLOCK; i++) {
+        float size = fabsf(x[i]);
+        finite &= size <= FLT_MAX;
+        most = size > most ? size : most;
+    }
+    bool normal = finite && most / 127.0f >= FLT_MIN;
+    *scale = !finite ? NAN : normal ? most / 127.0f : 0;
+    *sum = 0;
+    memset(q, 0, FL_ATTEND_BLOCK);
+    if (!normal) return;
+    float inverse = 127.0f / most;
+    for (int i = 0; i < FL_ATTEND_BLOCK; i++) {
+        int n = (int)((x[i] * inverse + 0x1.8p23f) - 0x1.8p23f);
+        q[i] = (int8_t)n;
+        *sum += n;
+    }
+}
+
+static void quantise_queries(int rows, int head_dim, const float *q, void *q8)
+{
+    ptrdiff_t blocks = rows * (ptrdiff_t)(head_dim / FL_ATTEND_BLOCK);
+    float *scale = q8;
+    int32_t *sum = (int32_t *)(void *)(scale + blocks);
+    int8_t *integers = (int8_t *)(sum + blocks);
+    for (ptrdiff_t b = 0; b < blocks; b++)
+        quantise_block(q + b * FL_ATTEND_BLOCK, scale + b, sum + b, integers + b * FL_ATTEND_BLOCK);
+}
+
+#endif
