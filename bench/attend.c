@@ -9,76 +9,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/pool.h"
 #include "base/rng.h"
 #include "device/cpu/cpu.h"
+#include "device/cpu/roof.h"
 #include "kernel/kernel.h"
 #include "memory/memory.h"
 
-#define PEAK_SECONDS 0.02
 #define SECONDS 1.0 /* per measurement */
 #define WIDTH 768   /* heads * head_dim */
-
-#if defined(__x86_64__)
-/* 24 chains, each multiply-add independent of the others: what the units can do when nothing else is asked of them. */
-#define CHAINS(vector, a, b)                                                                                           \
-    "vfmadd231ps %%" vector a ",%%" vector b ",%%" vector "0\n\tvfmadd231ps %%" vector a ",%%" vector b ",%%" vector   \
-    "1\n\tvfmadd231ps %%" vector a ",%%" vector b ",%%" vector "2\n\tvfmadd231ps %%" vector a ",%%" vector b           \
-    ",%%" vector "3\n\tvfmadd231ps %%" vector a ",%%" vector b ",%%" vector "4\n\tvfmadd231ps %%" vector a             \
-    ",%%" vector b ",%%" vector "5\n\tvfmadd231ps %%" vector a ",%%" vector b ",%%" vector                             \
-    "6\n\tvfmadd231ps %%" vector a ",%%" vector b ",%%" vector "7\n\tvfmadd231ps %%" vector a ",%%" vector b           \
-    ",%%" vector "8\n\tvfmadd231ps %%" vector a ",%%" vector b ",%%" vector "9\n\tvfmadd231ps %%" vector a             \
-    ",%%" vector b ",%%" vector "10\n\tvfmadd231ps %%" vector a ",%%" vector b ",%%" vector "11\n\t"
-#define CLOBBERS "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11"
-
-static void chains_avx512(int64_t n)
-{
-    for (int64_t i = 0; i < n; i++)
-        __asm__ volatile(CHAINS("zmm", "14", "15")::: CLOBBERS, "xmm14", "xmm15");
-}
-
-static void chains_avx2(int64_t n)
-{
-    for (int64_t i = 0; i < n; i++)
-        __asm__ volatile(CHAINS("ymm", "14", "15")::: CLOBBERS, "xmm14", "xmm15");
-}
-
-static void spin(void *context, int64_t task, int thread)
-{
-    const char *level = context;
-    (void)task;
-    (void)thread;
-    __asm__ volatile("vzeroall" ::: CLOBBERS, "xmm12", "xmm13", "xmm14", "xmm15");
-    if (strcmp(level, "avx512") == 0)
-        chains_avx512(100000);
-    else
-        chains_avx2(100000);
-}
-#endif
-
-/* GFLOP/s of all threads; 0 if unknown. */
-static double peak(fl_device *d)
-{
-#if defined(__x86_64__)
-    const char *level = d->kernels->name;
-    if (strcmp(level, "generic") == 0) return 0;
-    double begin = fl_clock_seconds(), seconds = 0;
-    int64_t operations = 0, tasks = 4 * fl_pool_threads(d->pool);
-    while (seconds < PEAK_SECONDS) {
-        fl_pool_run(d->pool, tasks, spin, (void *)level);
-        operations += tasks * 100000 * 12 * 2 * (strcmp(level, "avx512") == 0 ? 16 : 8);
-        seconds = fl_clock_seconds() - begin;
-    }
-    return (double)operations / seconds / 1e9;
-#else
-    (void)d;
-    return 0;
-#endif
-}
 
 static fl_tensor matrix(fl_rng *rng, int64_t rows, int64_t cols)
 {
@@ -166,11 +108,11 @@ static void measure(fl_device *d, int64_t keys, int head_dim)
     times times_forward = {.n = 0}, both = {.n = 0};
     double end = fl_clock_seconds() + SECONDS;
     while ((fl_clock_seconds() < end || both.n < 4) && both.n < 256) {
-        double before = peak(d), t0 = fl_clock_seconds();
+        double before = fl_roof_multiply_adds(d), t0 = fl_clock_seconds();
         fl_cpu_attend(d, &p.args.forward);
         double t1 = fl_clock_seconds();
         fl_cpu_attend_backward(d, &p.args);
-        double t2 = fl_clock_seconds(), top = (before + peak(d)) / 2 * 1e9;
+        double t2 = fl_clock_seconds(), top = (before + fl_roof_multiply_adds(d)) / 2;
         int n = both.n++;
         times_forward.n = both.n;
         times_forward.run[n] = t1 - t0;
@@ -184,15 +126,6 @@ static void measure(fl_device *d, int64_t keys, int head_dim)
     printf("\n");
     fflush(stdout);
     problem_close(&p);
-}
-
-/* One thread's time is what it had of its core: other programs may run there too. */
-static double seconds_now(const fl_device *d)
-{
-    if (fl_pool_threads(d->pool) > 1) return fl_clock_seconds();
-    struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 typedef struct read_job {
@@ -226,12 +159,12 @@ static void measure_decode(fl_device *d, int64_t keys, int head_dim)
         read_job reading = {&p.seq.kv, bytes, pages};
         double best = INFINITY, stream = INFINITY, end = fl_clock_seconds() + SECONDS / 2;
         while (fl_clock_seconds() < end) {
-            double begin = seconds_now(d);
+            double begin = fl_roof_seconds(d);
             fl_cpu_attend(d, &p.args.forward);
-            double middle = seconds_now(d);
+            double middle = fl_roof_seconds(d);
             fl_pool_run(d->pool, pages, read_page, &reading);
             best = fmin(best, middle - begin);
-            stream = fmin(stream, seconds_now(d) - middle);
+            stream = fmin(stream, fl_roof_seconds(d) - middle);
         }
         double gigabytes = (double)bytes * (double)pages / 1e9;
         printf(
@@ -257,7 +190,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "%s\n", fl_error_message());
         return 1;
     }
-    printf("%s, %d threads, peak %.1f GFLOP/s\n", kernels->name, fl_pool_threads(pool), peak(d));
+    printf("%s, %d threads, peak %.1f GFLOP/s\n", kernels->name, fl_pool_threads(pool),
+           fl_roof_multiply_adds(d) * 1e-9);
     static const int lengths[] = {1024, 2048, 4096, 8192}, sizes[] = {48, 64, 80, 96, 128, 256};
     if (decode) {
         measure_decode(d, keys ? keys : 8192, head_dim ? head_dim : 64);

@@ -4,24 +4,20 @@
  *
  *     bench_quant_linear [CPU level [type]]
  *
- * As in gemm.c every figure is the best of several short runs taken in turn with its loop, and one thread's time is
+ * Every figure is the best of several short runs taken in turn with its loop, and one thread's time is
  * what it had of its core. The read figures are over weights of all shapes in turn, as in a model: 85 MB of Q8_0. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/alloc.h"
-#include "base/clock.h"
 #include "base/pool.h"
 #include "base/rng.h"
-#include "device/device.h"
+#include "device/cpu/roof.h"
 #include "kernel/kernel.h"
 
 #define ROWS 512
 #define ROUNDS 7
-#define PEAK_STEPS 100000
-#define READ_TASKS 64
 #define COPIES 12 /* layers: the weights of one row's products do not stay in a core's own caches */
 
 static const struct {
@@ -30,77 +26,12 @@ static const struct {
 } shapes[] = {{768, 768, 4}, {2048, 768, 2}, {768, 2048, 1}};
 #define SHAPES ((int)(sizeof shapes / sizeof shapes[0]))
 
-static volatile float sink;
 static fl_pool *pool;
 static char *read_data;
-
-#if defined(__x86_64__)
-typedef float vector __attribute__((vector_size(64), aligned(4)));
-
-__attribute__((target("avx512f,avx512vnni"))) static void integers(void *context, int64_t task, int thread)
-{
-    (void)context, (void)task, (void)thread;
-    vector a = {0}, b = {0}, s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0}, s4 = {0}, s5 = {0}, s6 = {0}, s7 = {0};
-    for (int i = 0; i < PEAK_STEPS; i++)
-        __asm__ volatile("vpdpbusd %8, %9, %0\n\tvpdpbusd %8, %9, %1\n\tvpdpbusd %8, %9, %2\n\tvpdpbusd %8, %9, %3\n\t"
-                         "vpdpbusd %8, %9, %4\n\tvpdpbusd %8, %9, %5\n\tvpdpbusd %8, %9, %6\n\tvpdpbusd %8, %9, %7"
-                         : "+v"(s0), "+v"(s1), "+v"(s2), "+v"(s3), "+v"(s4), "+v"(s5), "+v"(s6), "+v"(s7)
-                         : "v"(a), "v"(b));
-    s0 += s1 + s2 + s3 + s4 + s5 + s6 + s7;
-    sink = s0[0];
-}
-
-__attribute__((target("avx512f"))) static void loads(void *context, int64_t task, int thread)
-{
-    (void)thread;
-    int64_t n = *(const int64_t *)context / READ_TASKS / 512 * 512;
-    const char *from = read_data + task * n;
-    vector sum[8] = {{0}};
-    for (int64_t i = 0; i < n; i += 512)
-        for (int j = 0; j < 8; j++)
-            sum[j] += *(const vector *)(const void *)(from + i + j * 64);
-    for (int j = 1; j < 8; j++)
-        sum[0] += sum[j];
-    sink = sum[0][0];
-}
-#endif
-
-static double seconds_now(void)
-{
-    if (fl_pool_threads(pool) > 1) return fl_clock_seconds();
-    struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static double best(double a, double b)
 {
     return a > b ? a : b;
-}
-
-static double run_integers(bool vnni)
-{
-#if defined(__x86_64__)
-    if (!vnni) return 0;
-    double start = seconds_now();
-    fl_pool_run(pool, fl_pool_threads(pool), integers, NULL);
-    return (double)fl_pool_threads(pool) * PEAK_STEPS * 8 * 128 / (seconds_now() - start) * 1e-9;
-#else
-    return vnni ? 0 : 0;
-#endif
-}
-
-static double run_loads(bool wide, int64_t bytes)
-{
-#if defined(__x86_64__)
-    if (!wide) return 0;
-    double start = seconds_now();
-    fl_pool_run(pool, READ_TASKS, loads, &bytes);
-    return (double)bytes / (seconds_now() - start) * 1e-9;
-#else
-    (void)bytes;
-    return wide ? 0 : 0;
-#endif
 }
 
 static void *room(size_t bytes)
@@ -121,7 +52,7 @@ static void multiply(fl_device *d, fl_packed *packed, const fl_stored *w, int64_
     d->table->linear(d, &operand, NULL, &from, &to, false);
 }
 
-static void measure(fl_device *d, fl_dtype type, bool vnni, bool wide)
+static void measure(fl_device *d, fl_dtype type)
 {
     const fl_dtype_info *info = fl_dtype_get(type);
     int64_t most = 2048 * 2048;
@@ -148,19 +79,19 @@ static void measure(fl_device *d, fl_dtype type, bool vnni, bool wide)
         per_layer += 2.0 * ROWS * (double)shapes[s].n * (double)shapes[s].k * shapes[s].times;
     }
     for (int round = 0; round < ROUNDS; round++) {
-        peak = best(peak, run_integers(vnni));
-        double start = seconds_now();
+        peak = best(peak, fl_roof_byte_products(d) * 1e-9);
+        double start = fl_roof_seconds(d);
         for (int s = 0; s < SHAPES; s++)
             for (int i = 0; i < shapes[s].times; i++)
                 multiply(d, packed[s][i], &w[s], ROWS, x, y);
-        many = best(many, per_layer / (seconds_now() - start) * 1e-9);
-        read = best(read, run_loads(wide, packed_bytes));
-        start = seconds_now();
+        many = best(many, per_layer / (fl_roof_seconds(d) - start) * 1e-9);
+        read = best(read, fl_roof_read(d, read_data, (size_t)packed_bytes) * 1e-9);
+        start = fl_roof_seconds(d);
         for (int layer = 0; layer < COPIES; layer++)
             for (int s = 0; s < SHAPES; s++)
                 for (int i = 0; i < shapes[s].times; i++)
                     multiply(d, packed[s][layer * shapes[s].times + i], &w[s], 1, x, y);
-        one = best(one, (double)packed_bytes / (seconds_now() - start) * 1e-9);
+        one = best(one, (double)packed_bytes / (fl_roof_seconds(d) - start) * 1e-9);
     }
     printf("%-7s %3d %10.1f %10.1f %6.2f %12.2f %10.2f %6.2f\n", info->name, fl_pool_threads(pool), many, peak,
            peak > 0 ? many / peak : 0.0, one, read, read > 0 ? one / read : 0.0);
@@ -178,16 +109,12 @@ int main(int count, char **arguments)
         fprintf(stderr, "%s\n", fl_error_message());
         return 2;
     }
-    bool vnni = false, wide = strcmp(kernels->name, "avx512") == 0;
-#if defined(__x86_64__)
-    vnni = kernels == &fl_kernels_avx512_vnni;
-#endif
     size_t bytes = (size_t)512 << 20;
     read_data = room(bytes);
     memset(read_data, 0, bytes);
     printf("%s, %d rows: GOP/s; 1 row: GB/s of packed weights\n", kernels->name, ROWS);
-    printf("%-7s %3s %10s %10s %6s %12s %10s %6s\n", "type", "thr", "many rows", "vpdpbusd", "share", "one row",
-           "loads", "share");
+    printf("%-7s %3s %10s %10s %6s %12s %10s %6s\n", "type", "thr", "many rows", "bytes", "share", "one row", "loads",
+           "share");
     fl_pool *all;
     if (fl_pool_create(&all, 0) != FL_OK) return 1;
     int most = fl_pool_threads(all);
@@ -198,7 +125,7 @@ int main(int count, char **arguments)
         fl_device *d;
         if (fl_pool_create(&pool, threads) != FL_OK || fl_cpu_device_create(&d, pool, kernels) != FL_OK) return 1;
         for (size_t i = 0; i < sizeof types / sizeof *types; i++)
-            if (count < 3 || strcmp(arguments[2], fl_dtype_get(types[i])->name) == 0) measure(d, types[i], vnni, wide);
+            if (count < 3 || strcmp(arguments[2], fl_dtype_get(types[i])->name) == 0) measure(d, types[i]);
         fl_cpu_device_destroy(d);
         fl_pool_destroy(pool);
         if (threads == most) break;

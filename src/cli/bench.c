@@ -4,7 +4,7 @@
 
 #include "base/clock.h"
 #include "base/rng.h"
-#include "cli/commands.h"
+#include "cli/bench_profile.h"
 #include "cli/interrupt.h"
 
 typedef struct bench_options {
@@ -12,6 +12,7 @@ typedef struct bench_options {
     cli_integers depths;
     int64_t prefill, decode, repeats;
     const char *file;
+    bool profile, gemm;
 } bench_options;
 
 #define AT(member) offsetof(bench_options, member)
@@ -25,6 +26,10 @@ static const cli_flag flags[] = {
      "times each is measured; the median counts, and the spread is (slowest - fastest) / median time"},
     {"file", 'f', "FILE", CLI_TEXT, AT(file), NULL, 0, 0, NULL,
      "tokens of this text, over and over, instead of random ones"},
+    {"profile", 0, NULL, CLI_SWITCH, AT(profile), NULL, 0, 0, NULL,
+     "also show where the time goes by operator, and each one's share of what the machine can do"},
+    {"gemm", 0, NULL, CLI_SWITCH, AT(gemm), NULL, 0, 0, NULL,
+     "measure products of matrices instead, beside the machine's limits and oneDNN if its library is there; no model"},
     {"seed", 's', "N", CLI_INTEGER, AT(common.seed), "0", 0, (double)INT64_MAX, NULL, "of the random tokens"},
 };
 static const cli_group group = CLI_GROUP("Measurement", flags);
@@ -33,6 +38,7 @@ static const cli_group *const groups[] = {
 
 typedef struct timing {
     double rate, spread; /* tokens per second; of the times, relative to their median */
+    double seconds;      /* all of them */
 } timing;
 
 typedef struct bench {
@@ -40,7 +46,8 @@ typedef struct bench {
     const bench_options *options;
     int32_t *ids; /* [total] */
     int64_t total;
-    double *seconds; /* [repeats] */
+    double *seconds;     /* [repeats] */
+    cli_profile profile; /* counts NULL: not wanted */
     json_t *results;
 } bench;
 
@@ -58,15 +65,19 @@ static int by_real(const void *a, const void *b)
 
 static timing summarise(double *seconds, int64_t repeats, int64_t tokens)
 {
+    double sum = 0;
+    for (int64_t i = 0; i < repeats; i++)
+        sum += seconds[i];
     qsort(seconds, (size_t)repeats, sizeof *seconds, by_real);
     double median = (seconds[(repeats - 1) / 2] + seconds[repeats / 2]) / 2;
-    return (timing){(double)tokens / median, (seconds[repeats - 1] - seconds[0]) / median};
+    return (timing){(double)tokens / median, (seconds[repeats - 1] - seconds[0]) / median, sum};
 }
 
 /* Read `count` tokens at `depth`, `step` at a time, as often as asked; the session is back at depth afterwards. */
 static fl_status measure(bench *b, int64_t depth, int64_t count, int64_t step, int64_t repeats, timing *out)
 {
     fl_session *session = b->work.session;
+    if (b->profile.counts) fl_profile_reset(b->profile.counts);
     for (int64_t r = 0; r < repeats; r++) {
         double start = fl_clock_seconds();
         for (int64_t done = 0; done < count; done += step) {
@@ -81,23 +92,38 @@ static fl_status measure(bench *b, int64_t depth, int64_t count, int64_t step, i
     return FL_OK;
 }
 
-static void print_row(bench *b, int64_t depth, timing prefill, timing decode)
+static json_t *row_of(const bench *b, int64_t depth, timing prefill, timing decode)
 {
     const bench_options *o = b->options;
-    int64_t peak = fl_peak_resident_bytes(), kv = fl_session_bytes(b->work.session);
-    if (o->common.json) {
-        json_array_append_new(b->results,
-                              json_pack("{s:I, s:I, s:f, s:f, s:I, s:f, s:f, s:I, s:I}", "depth", (json_int_t)depth,
-                                        "prefill_tokens", (json_int_t)o->prefill, "prefill_tokens_per_second",
-                                        prefill.rate, "prefill_spread", prefill.spread, "decode_tokens",
-                                        (json_int_t)o->decode, "decode_tokens_per_second", decode.rate, "decode_spread",
-                                        decode.spread, "kv_bytes", (json_int_t)kv, "peak_bytes", (json_int_t)peak));
-        return;
-    }
+    return json_pack("{s:I, s:I, s:f, s:f, s:I, s:f, s:f, s:I, s:I}", "depth", (json_int_t)depth, "prefill_tokens",
+                     (json_int_t)o->prefill, "prefill_tokens_per_second", prefill.rate, "prefill_spread",
+                     prefill.spread, "decode_tokens", (json_int_t)o->decode, "decode_tokens_per_second", decode.rate,
+                     "decode_spread", decode.spread, "kv_bytes", (json_int_t)fl_session_bytes(b->work.session),
+                     "peak_bytes", (json_int_t)fl_peak_resident_bytes());
+}
+
+static void print_head(void)
+{
+    printf("%10s %12s %7s %12s %7s %14s\n", "depth", "read tok/s", "spread", "gen tok/s", "spread", "peak memory");
+}
+
+static void print_row(int64_t depth, timing prefill, timing decode)
+{
     char bytes[32];
     printf("%10lld %12.1f %6.1f%% %12.1f %6.1f%% %14s\n", (long long)depth, prefill.rate, 100 * prefill.spread,
-           decode.rate, 100 * decode.spread, cli_bytes(bytes, (double)peak));
+           decode.rate, 100 * decode.spread, cli_bytes(bytes, (double)fl_peak_resident_bytes()));
     fflush(stdout);
+}
+
+/* What the last measurement's operators did: into `found`, or printed. */
+static void keep_profile(const bench *b, const char *title, timing t, json_t **found)
+{
+    *found = NULL;
+    if (!b->profile.counts) return;
+    if (b->options->common.json)
+        *found = cli_profile_json(&b->profile, t.seconds);
+    else
+        cli_profile_print(&b->profile, title, t.seconds);
 }
 
 static fl_status measure_depth(bench *b, int64_t depth)
@@ -106,9 +132,22 @@ static fl_status measure_depth(bench *b, int64_t depth)
     int64_t held = fl_session_tokens(b->work.session);
     fl_status s = fl_session_read(b->work.session, b->ids + held, depth - held);
     timing prefill, decode;
+    json_t *reading = NULL, *generating = NULL;
     if (s == FL_OK) s = measure(b, depth, o->prefill, o->prefill, o->repeats, &prefill);
+    if (s == FL_OK) keep_profile(b, "reading", prefill, &reading);
     if (s == FL_OK) s = measure(b, depth, o->decode, 1, o->repeats, &decode);
-    if (s == FL_OK) print_row(b, depth, prefill, decode);
+    if (s == FL_OK) keep_profile(b, "generating", decode, &generating);
+    if (s == FL_OK && o->common.json) {
+        json_t *row = row_of(b, depth, prefill, decode);
+        if (reading) json_object_set(row, "reading", reading);
+        if (generating) json_object_set(row, "generating", generating);
+        json_array_append_new(b->results, row);
+    } else if (s == FL_OK) {
+        if (b->profile.counts) print_head();
+        print_row(depth, prefill, decode);
+    }
+    json_decref(reading);
+    json_decref(generating);
     return s;
 }
 
@@ -124,9 +163,9 @@ static fl_status warm_up(bench *b)
 static int measure_all(bench *b)
 {
     const bench_options *o = b->options;
-    if (!o->common.json)
-        printf("%10s %12s %7s %12s %7s %14s\n", "depth", "read tok/s", "spread", "gen tok/s", "spread", "peak memory");
+    if (!o->common.json && !o->profile) print_head();
     fl_status s = warm_up(b);
+    if (s == FL_OK && o->profile) s = cli_profile_open(&b->profile, b->work.engine);
     for (int i = 0; s == FL_OK && i < o->depths.count; i++)
         s = measure_depth(b, o->depths.item[i]);
     if (s != FL_OK) return cli_failed(s);
@@ -187,6 +226,7 @@ static int run(const cli_call *call)
 {
     bench_options o = *(const bench_options *)call->options;
     bench b = {.options = &o};
+    if (o.gemm) return cli_bench_gemm(&o.common);
     qsort(o.depths.item, (size_t)o.depths.count, sizeof *o.depths.item, by_number);
     b.total = o.depths.item[o.depths.count - 1] + (o.prefill > o.decode ? o.prefill : o.decode);
     if (!o.common.context) o.common.context = b.total;
@@ -199,6 +239,7 @@ static int run(const cli_call *call)
     }
     free(b.ids);
     free(b.seconds);
+    cli_profile_close(&b.profile);
     json_decref(b.results);
     cli_close(&b.work);
     return status;

@@ -10,4 +10,7 @@ extern const cli_command cli_info, cli_generate, cli_chat, cli_tokenize, cli_ben
 extern const cli_command cli_search, cli_compare;
 extern const cli_command cli_doctor;
 
+/* bench --gemm, which needs no model -> exit status */
+int cli_bench_gemm(const cli_common *common);
+
 #endif

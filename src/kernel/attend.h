@@ -102,7 +102,8 @@ typedef struct fl_attend_kernels {
 
 extern const fl_attend_kernels fl_attend_kernels_generic;
 #if defined(__x86_64__)
-extern const fl_attend_kernels fl_attend_kernels_avx2, fl_attend_kernels_avx512, fl_attend_kernels_avx512_vnni;
+extern const fl_attend_kernels fl_attend_kernels_avx2, fl_attend_kernels_avx2_vnni, fl_attend_kernels_avx512,
+    fl_attend_kernels_avx512_vnni;
 #endif
 
 #endif

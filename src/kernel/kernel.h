@@ -24,9 +24,9 @@ fl_status fl_kernels_select(const fl_kernels **out, const char *name);
 
 extern const fl_kernels fl_kernels_generic;
 #if defined(__x86_64__)
-/* The level avx512 has two tables: VNNI, which not every processor of that level has, serves
- * quantised weights, keys and values only. */
-extern const fl_kernels fl_kernels_avx2, fl_kernels_avx512, fl_kernels_avx512_vnni;
+/* The levels avx2 and avx512 have two tables each: VNNI, which not every processor of a level has, serves quantised
+ * weights, keys and values only. */
+extern const fl_kernels fl_kernels_avx2, fl_kernels_avx2_vnni, fl_kernels_avx512, fl_kernels_avx512_vnni;
 #endif
 
 #endif

@@ -135,7 +135,8 @@ typedef struct fl_quant_tile_kernels {
 
 extern const fl_quant_tile_kernels fl_quant_tile_kernels_generic;
 #if defined(__x86_64__)
-extern const fl_quant_tile_kernels fl_quant_tile_kernels_avx2, fl_quant_tile_kernels_avx512_vnni;
+extern const fl_quant_tile_kernels fl_quant_tile_kernels_avx2, fl_quant_tile_kernels_avx2_vnni,
+    fl_quant_tile_kernels_avx512_vnni;
 #endif
 
 #endif

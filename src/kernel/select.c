@@ -5,6 +5,8 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 
+#define BIT_AVX_VNNI (1u << 4) /* of EAX; not every compiler's header names it */
+
 enum {
     FEATURE_AVX2 = 1 << 0,
     FEATURE_FMA = 1 << 1,
@@ -16,10 +18,12 @@ enum {
     SAVES_YMM = 1 << 7, /* the operating system saves these registers on a switch of threads */
     SAVES_ZMM = 1 << 8,
     FEATURE_VNNI = 1 << 9,
+    FEATURE_AVX_VNNI = 1 << 10, /* the same on YMM registers, without AVX-512 */
 
     NEEDED_AVX2 = FEATURE_AVX2 | FEATURE_FMA | FEATURE_F16C | SAVES_YMM,
     NEEDED_AVX512 = NEEDED_AVX2 | FEATURE_AVX512F | FEATURE_AVX512BW | FEATURE_AVX512DQ | FEATURE_AVX512VL | SAVES_ZMM,
     NEEDED_VNNI = NEEDED_AVX512 | FEATURE_VNNI,
+    NEEDED_AVX_VNNI = NEEDED_AVX2 | FEATURE_AVX_VNNI,
 };
 
 static const struct {
@@ -57,6 +61,7 @@ static unsigned cpu_features(void)
     if (b & bit_AVX512DQ) found |= FEATURE_AVX512DQ;
     if (b & bit_AVX512VL) found |= FEATURE_AVX512VL;
     if (c & bit_AVX512VNNI) found |= FEATURE_VNNI;
+    if (__get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & BIT_AVX_VNNI)) found |= FEATURE_AVX_VNNI;
     return found;
 }
 #endif
@@ -70,6 +75,7 @@ static const struct {
 #if defined(__x86_64__)
     {"avx512", &fl_kernels_avx512_vnni, NEEDED_VNNI},
     {"avx512", &fl_kernels_avx512, NEEDED_AVX512},
+    {"avx2", &fl_kernels_avx2_vnni, NEEDED_AVX_VNNI},
     {"avx2", &fl_kernels_avx2, NEEDED_AVX2},
 #endif
     {"generic", &fl_kernels_generic, 0},

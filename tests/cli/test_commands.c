@@ -205,6 +205,36 @@ static void test_bench(void **state)
     outcome_free(&o);
 }
 
+/* Five layers: operators and their work are counted, and take no more time than there was. */
+static void test_bench_profile(void **state)
+{
+    (void)state;
+    json_t *r = expect_json(RUN("bench", MODEL, "--profile", "-p", "40", "-n", "4", "-r", "2", "--json"));
+    const json_t *row = json_array_get(json_object_get(r, "results"), 0);
+    static const char *const kinds[] = {"reading", "generating"};
+    for (int i = 0; i < 2; i++) {
+        const json_t *profile = json_object_get(row, kinds[i]), *operators = json_object_get(profile, "operators");
+        double seconds = 0, calls = i ? 2 * 4 : 2;
+        bool attention = false;
+        for (size_t j = 0; j < json_array_size(operators); j++) {
+            const json_t *o = json_array_get(operators, j);
+            seconds += number(o, "seconds");
+            if (strcmp(json_string_value(json_object_get(o, "operator")), "attention") != 0) continue;
+            attention = true;
+            assert_true(number(o, "calls") == 5 * calls);
+            /* 4 operations for each pair of positions, of 64 components in a layer. */
+            double pairs = i ? 2 * (1 + 2 + 3 + 4) : 2 * 40 * 41 / 2;
+            assert_true(number(o, "operations") == 4.0 * 64 * 5 * pairs);
+        }
+        assert_true(attention && seconds > 0 && seconds < number(profile, "seconds"));
+    }
+    json_decref(r);
+    outcome o = RUN("bench", MODEL, "--profile", "-p", "8", "-n", "2");
+    assert_int_equal(o.status, 0);
+    assert_non_null(strstr(out_of(&o), "roofline"));
+    outcome_free(&o);
+}
+
 /* ---- chat ------------------------------------------------------------------------------------------------------- */
 
 static void test_chat(void **state)
@@ -307,10 +337,11 @@ static void test_full_disk(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_generate),     cmocka_unit_test(test_seeds),       cmocka_unit_test(test_generate_json),
-        cmocka_unit_test(test_window),       cmocka_unit_test(test_environment), cmocka_unit_test(test_tokenize),
-        cmocka_unit_test(test_info),         cmocka_unit_test(test_bench),       cmocka_unit_test(test_chat),
-        cmocka_unit_test(test_chat_goes_on), cmocka_unit_test(test_interrupt),   cmocka_unit_test(test_full_disk),
+        cmocka_unit_test(test_generate),  cmocka_unit_test(test_seeds),        cmocka_unit_test(test_generate_json),
+        cmocka_unit_test(test_window),    cmocka_unit_test(test_environment),  cmocka_unit_test(test_tokenize),
+        cmocka_unit_test(test_info),      cmocka_unit_test(test_bench),        cmocka_unit_test(test_bench_profile),
+        cmocka_unit_test(test_chat),      cmocka_unit_test(test_chat_goes_on), cmocka_unit_test(test_interrupt),
+        cmocka_unit_test(test_full_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

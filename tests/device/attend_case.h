@@ -54,7 +54,7 @@ static inline void device_close(attend_device *d)
     fl_pool_destroy(d->device.pool);
 }
 
-#define ATTEND_LEVELS 4
+#define ATTEND_LEVELS 5
 
 /* Every level this machine runs, slowest first. */
 static inline int attend_levels(const fl_attend_kernels **level)
@@ -63,7 +63,10 @@ static inline int attend_levels(const fl_attend_kernels **level)
     level[n++] = &fl_attend_kernels_generic;
 #if defined(__x86_64__)
     const fl_kernels *found;
-    if (fl_kernels_select(&found, "avx2") == FL_OK) level[n++] = &fl_attend_kernels_avx2;
+    if (fl_kernels_select(&found, "avx2") == FL_OK) {
+        level[n++] = &fl_attend_kernels_avx2;
+        if (found == &fl_kernels_avx2_vnni) level[n++] = &fl_attend_kernels_avx2_vnni;
+    }
     if (fl_kernels_select(&found, "avx512") == FL_OK) {
         level[n++] = &fl_attend_kernels_avx512;
         if (found == &fl_kernels_avx512_vnni) level[n++] = &fl_attend_kernels_avx512_vnni;

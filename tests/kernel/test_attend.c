@@ -20,7 +20,7 @@
 #define UNTOUCHED 12345.0f
 
 static fl_rng rng;
-#define LEVELS 3
+#define LEVELS 4
 static const fl_attend_kernels *fast[LEVELS];
 static int fast_levels;
 
@@ -245,7 +245,10 @@ int main(void)
     fl_rng_seed(&rng, 5);
 #if defined(__x86_64__)
     const fl_kernels *found;
-    if (fl_kernels_select(&found, "avx2") == FL_OK) fast[fast_levels++] = &fl_attend_kernels_avx2;
+    if (fl_kernels_select(&found, "avx2") == FL_OK) {
+        fast[fast_levels++] = &fl_attend_kernels_avx2;
+        if (found == &fl_kernels_avx2_vnni) fast[fast_levels++] = &fl_attend_kernels_avx2_vnni;
+    }
     if (fl_kernels_select(&found, "avx512") == FL_OK) {
         fast[fast_levels++] = &fl_attend_kernels_avx512;
         if (found == &fl_kernels_avx512_vnni) fast[fast_levels++] = &fl_attend_kernels_avx512_vnni;

@@ -50,7 +50,7 @@ ATTEND_INLINE void transpose_lanes(const ints in[4], ints out[4])
 
 #define INT_BYTES (4 * FL_LANES)
 
-#if defined(__AVX512VNNI__)
+#if defined(__AVX512VNNI__) || defined(__AVXVNNI__)
 
 #define KEY_OFFSET 128
 
@@ -66,7 +66,11 @@ ATTEND_INLINE ints add_four(ints sum, key_ints k, const int8_t *q)
 {
     int32_t four;
     memcpy(&four, q, sizeof four);
+#if FL_LANES == 16
     return _mm512_dpbusd_epi32(sum, k, _mm512_set1_epi32(four));
+#else
+    return _mm256_dpbusd_avx_epi32(sum, k, _mm256_set1_epi32(four));
+#endif
 }
 
 #else

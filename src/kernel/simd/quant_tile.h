@@ -111,11 +111,15 @@ INLINE void quantise_chunk(const float *x, int8_t q[32], float *scale, int sum[2
 
 #else
 
-/* Products of unsigned and signed bytes are added in pairs that must fit 16 bits, so 8-bit weights are split into
- * magnitude and sign, 128 * 127 * 2 = 32512, and keep their sign: offset 0. The others are at most 63. */
 #define HEIGHT 4
 #define VECTORS(l, rows) ((rows) == 1 ? 4 : (rows) == 2 ? 2 : 1)
+#if defined(__AVXVNNI__)
+#define OFFSET(l) ((l).offset)
+#else
+/* Products of unsigned and signed bytes are added in pairs that must fit 16 bits, so 8-bit weights are split into
+ * magnitude and sign, 128 * 127 * 2 = 32512, and keep their sign: offset 0. The others are at most 63. */
 #define OFFSET(l) ((l).offset == 128 ? 0 : (l).offset)
+#endif
 
 typedef __m256i ints;
 
@@ -174,12 +178,17 @@ INLINE fl_vec halves(const void *p)
 
 INLINE ints add_products(const fl_quant_layout l, ints sum, ints u, ints q)
 {
+#if defined(__AVXVNNI__)
+    (void)l;
+    return _mm256_dpbusd_avx_epi32(sum, u, q);
+#else
     if (l.offset == 128) {
         ints w = _mm256_xor_si256(u, set_bytes(0x80));
         u = _mm256_abs_epi8(w);
         q = _mm256_sign_epi8(q, w);
     }
     return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(u, q), _mm256_set1_epi16(1)));
+#endif
 }
 
 INLINE void quantise_chunk(const float *x, int8_t q[32], float *scale, int sum[2])
