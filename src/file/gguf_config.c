@@ -73,6 +73,9 @@ static fl_status read_sizes(const source *s, fl_config *c)
         return fl_gguf_fail(FL_ERR_FORMAT, s->keys, key_of(s, "attention.head_count_kv", key),
                             "does not divide attention.head_count");
     c->head_dim = c->width % c->heads ? 0 : c->width / c->heads;
+    if (!c->head_dim && !fl_gguf_find(s->keys, key_of(s, "attention.key_length", key)))
+        return fl_gguf_fail(FL_ERR_FORMAT, s->keys, key_of(s, "embedding_length", key),
+                            "is no multiple of attention.head_count, and there is no attention.key_length");
     int64_t value_dim = c->head_dim;
     FL_TRY(read_size(s, "attention.key_length", FL_MOST_WIDTH, 0, &c->head_dim));
     FL_TRY(read_size(s, "attention.value_length", FL_MOST_WIDTH, 0, &value_dim));
@@ -235,6 +238,9 @@ static fl_status read_tensors(const source *s, fl_config *c)
     if (embed->rank != 2 || embed->dim[0] > FL_MOST_VOCAB)
         return fl_gguf_fail(FL_ERR_FORMAT, s->keys, "token_embd.weight", "is not a matrix [vocabulary, width]");
     c->vocab = embed->dim[0];
+    char key[KEY];
+    int64_t claimed; /* files in use disagree: the rows count */
+    FL_TRY(fl_gguf_integer(s->keys, key_of(s, "vocab_size", key), 1, FL_MOST_VOCAB, &claimed));
     c->tied_head = !has_tensor(s, FL_GGUF_HEAD);
     c->attention_bias = has_tensor(s, "blk.0.attn_q.bias") || has_tensor(s, "blk.0.attn_qkv.bias");
     c->output_bias = has_tensor(s, "blk.0.attn_output.bias");

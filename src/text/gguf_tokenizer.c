@@ -166,8 +166,9 @@ static fl_status load_bytes(fl_tokenizer *t, const fl_gguf *g)
 
 static fl_status load(fl_tokenizer *t, const fl_gguf *g)
 {
-    fl_gguf_text model = {"", 0};
+    fl_gguf_text model = {"", 0}, pre;
     FL_TRY(fl_gguf_string(g, KEY("model"), &model));
+    FL_TRY(fl_gguf_string(g, KEY("pre"), &pre)); /* only byte-level BPE looks at it */
     if (fl_gguf_text_is(model, "llama")) return load_sentencepiece(t, g, false);
     if (fl_gguf_text_is(model, "t5")) return load_sentencepiece(t, g, true);
     if (fl_gguf_text_is(model, "gpt2")) return load_bytes(t, g);

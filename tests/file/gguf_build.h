@@ -9,6 +9,7 @@
 #ifndef TESTS_FILE_GGUF_BUILD_H
 #define TESTS_FILE_GGUF_BUILD_H
 
+#include "file/gguf_write.h"
 #include "files.h"
 
 #define BUILD_WORD 600
@@ -123,6 +124,37 @@ static inline void *build_exact(const fl_buffer *b)
     assert_non_null(copy);
     if (b->size) memcpy(copy, b->data, b->size);
     return copy;
+}
+
+/* Of a file that was parsed from `bytes` as g: the same with key i of another type: text for what is a number, a number
+ * for what is text, and in lists likewise. A filler makes up for the length, so that the rest keeps its alignment. */
+static inline void build_wrong_type(fl_buffer *b, const fl_gguf *g, const void *bytes, size_t size, int64_t i)
+{
+    static const char filler[] = "0123456789abcdef0123456789abcdef";
+    int64_t count = fl_gguf_key_count(g);
+    const uint8_t *rest = fl_gguf_at(g, count - 1)->end;
+    size_t before = (size_t)(rest - (const uint8_t *)bytes);
+    fl_gguf_keys keys = {0};
+    for (int64_t k = 0; k < count; k++) {
+        const fl_gguf_value *v = fl_gguf_at(g, k);
+        bool text = v->type == FL_GGUF_STRING;
+        if (k != i)
+            fl_gguf_put_value(&keys, v);
+        else if (v->array && text)
+            fl_gguf_put_ints(&keys, v->key, &(int32_t){7}, 1);
+        else if (v->array)
+            fl_gguf_put_strings(&keys, v->key, &(fl_gguf_text){"wrong", 5}, 1);
+        else if (text)
+            fl_gguf_put_u32(&keys, v->key, 7);
+        else
+            fl_gguf_put_string(&keys, v->key, "wrong");
+    }
+    size_t now = 24 + keys.bytes.size + 8 + strlen("filler") + 4 + 8, short_of = (before % 32 + 32 - now % 32) % 32;
+    fl_gguf_put_string(&keys, "filler", filler + 32 - short_of);
+    fl_gguf_put_header(b, &keys, fl_gguf_count(g));
+    fl_gguf_keys_free(&keys);
+    assert_int_equal((b->size - before) % 32, 0);
+    fl_buffer_append(b, rest, size - before);
 }
 
 /* ---- a whole model ------------------------------------------------------------------------------------------- */

@@ -4,7 +4,7 @@
 
 #include "file/checkpoint.h"
 #include "file/gguf_model.h"
-#include "files.h"
+#include "gguf_build.h"
 
 #define TINY FL_TEST_DATA "/tiny/"
 #define GGUF FL_TEST_DATA "/gguf/"
@@ -113,11 +113,57 @@ static void test_rope_kinds(void **state)
     }
 }
 
+/* Every key of every model wrong in turn: refused by its name, but for those that say nothing of what is computed, and
+ * those of the tokenizer that are read with it. */
+static void test_every_key_wrong(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"llama",       "llama_tied",    "mistral",  "qwen2", "qwen3",
+                                        "phi3",        "phi3_longrope", "gpt_neox", "gpt2",  "rope_linear",
+                                        "rope_llama3", "rope_longrope", "rope_yarn"};
+    static const char *const read[] = {"general.architecture",        "general.alignment",
+                                       "tokenizer.ggml.model",        "tokenizer.ggml.bos_token_id",
+                                       "tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
+                                       "tokenizer.ggml.eom_token_id", "tokenizer.ggml.padding_token_id"};
+    int wrong = 0;
+    for (size_t n = 0; n < sizeof names / sizeof *names; n++) {
+        char path[512];
+        snprintf(path, sizeof path, GGUF "%s.gguf", names[n]);
+        fl_buffer good = content(path);
+        fl_gguf *g;
+        assert_ok(fl_gguf_parse(&g, "good.gguf", good.data, good.size));
+        for (int64_t i = 0; i < fl_gguf_key_count(g); i++) {
+            const char *key = fl_gguf_at(g, i)->key;
+            bool is_read = strncmp(key, "general.", 8) && strncmp(key, "tokenizer.", 10);
+            for (size_t k = 0; k < sizeof read / sizeof *read; k++)
+                is_read = is_read || !strcmp(key, read[k]);
+            fl_buffer b = {0};
+            fl_gguf_model m = {0};
+            build_wrong_type(&b, g, good.data, good.size, i);
+            void *bytes = build_exact(&b);
+            fl_status status = fl_gguf_model_parse(&m, "bad.gguf", bytes, b.size);
+            if (is_read) {
+                assert_refused(key, status, FL_ERR_FORMAT, "bad.gguf", key);
+                wrong++;
+            } else {
+                assert_ok(status); /* so it was the key alone that was wrong above */
+                fl_gguf_model_close(&m);
+            }
+            free(bytes);
+            fl_buffer_free(&b);
+        }
+        fl_gguf_close(g);
+        fl_buffer_free(&good);
+    }
+    assert_true(wrong > 150);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_configs),
         cmocka_unit_test(test_rope_kinds),
+        cmocka_unit_test(test_every_key_wrong),
     };
     return cmocka_run_group_tests(tests, files_make, files_drop);
 }

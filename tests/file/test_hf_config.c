@@ -336,12 +336,67 @@ static void test_cannot_say(void **state)
     assert_refused("window", fl_hf_config_write(&root, &c, FL_F32), FL_ERR_UNSUPPORTED, "config.json", "gpt_neox");
 }
 
+/* Keys of the families' files that say nothing of what is computed while nothing trains. */
+static bool idle(const char *family, const char *key)
+{
+    static const char *const keys[] = {"transformers_version",   "use_cache",      "initializer_range",  "dtype",
+                                       "pretraining_tp",         "embd_pdrop",     "resid_pdrop",        "attn_pdrop",
+                                       "attention_dropout",      "hidden_dropout", "classifier_dropout", "is_decoder",
+                                       "reorder_and_upcast_attn"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (!strcmp(key, keys[i])) return true;
+    bool unused_window = !strncmp(family, "qwen", 4) && !strcmp(key, "sliding_window"); /* use_sliding_window is off */
+    return unused_window || !strncmp(key, "summary_", 8);
+}
+
+/* Every key of object, which is root or lies in it, made an object in turn: nothing is ever that by right. */
+static int every_key_wrong(const char *family, json_t *root, json_t *object)
+{
+    const char *key;
+    json_t *value;
+    void *next;
+    int wrong = 0;
+    json_object_foreach_safe(object, next, key, value)
+    {
+        if (idle(family, key)) continue;
+        if (json_is_object(value)) {
+            wrong += every_key_wrong(family, root, value);
+            continue;
+        }
+        char *name = strdup(key); /* setting a value may free the key */
+        json_incref(value);
+        json_object_set_new(object, name, json_pack("{s:i}", "x", 1));
+        fl_config c;
+        fl_status status = fl_hf_config_read(&c, root, "config.json");
+        assert_refused(family, status, status == FL_ERR_UNSUPPORTED ? status : FL_ERR_FORMAT, "config.json", name);
+        json_object_set_new(object, name, value);
+        assert_ok(fl_hf_config_read(&c, root, "config.json"));
+        free(name);
+        wrong++;
+    }
+    return wrong;
+}
+
+static void test_every_key_wrong(void **state)
+{
+    (void)state;
+    static const char *const families[] = {"llama", "mistral", "qwen2", "qwen3", "phi3_longrope", "gpt_neox", "gpt2"};
+    for (size_t f = 0; f < sizeof families / sizeof *families; f++) {
+        char path[512];
+        json_t *root;
+        snprintf(path, sizeof path, FL_TEST_DATA "/tiny/%s/config.json", families[f]);
+        assert_ok(fl_json_read(&root, path, fl_json_config_limits));
+        assert_true(every_key_wrong(families[f], root, root) >= 12);
+        json_decref(root);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),      cmocka_unit_test(test_given),     cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_round_trip),    cmocka_unit_test(test_neox_base), cmocka_unit_test(test_cannot_say),
-        cmocka_unit_test(test_phi3_scalings),
+        cmocka_unit_test(test_defaults),      cmocka_unit_test(test_given),           cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_round_trip),    cmocka_unit_test(test_neox_base),       cmocka_unit_test(test_cannot_say),
+        cmocka_unit_test(test_phi3_scalings), cmocka_unit_test(test_every_key_wrong),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

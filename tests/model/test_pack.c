@@ -17,7 +17,7 @@
 #include "kernel/quant_legacy.h"
 #include "model/model.h"
 
-#define ROWS 70 /* more than a tile of products, and past the windows of the models that have one */
+#define ROWS 40 /* more than a tile of products, and past the windows of the models that have one */
 
 static const char *const levels[] = {"generic", "avx2", "avx512"};
 static fl_engine *engine[3];
@@ -239,7 +239,7 @@ static void check_type(fl_dtype type, bool tied)
                                .heads = 4,
                                .kv_heads = 2,
                                .head_dim = 64,
-                               .ffn = 512,
+                               .ffn = 256,
                                .window = 128,
                                .norm_eps = 1e-6,
                                .attention_bias = true,
@@ -261,10 +261,10 @@ static void test_types(void **state)
     static const fl_dtype types[] = {FL_F32,  FL_F16,    FL_BF16, FL_Q8_0, FL_Q4_0, FL_Q4_1, FL_Q5_0,
                                      FL_Q5_1, FL_IQ4_NL, FL_Q2_K, FL_Q3_K, FL_Q4_K, FL_Q5_K, FL_Q6_K};
     fl_rng_seed(&rng, 19);
-    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
-        check_type(types[i], false);
-        check_type(types[i], true);
-    }
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        check_type(types[i], i % 2);
+    check_type(FL_Q8_0, false);
+    check_type(FL_Q6_K, true); /* as the most common files have it */
 }
 
 /* ---- positions and refusals ------------------------------------------------------------------------------------- */

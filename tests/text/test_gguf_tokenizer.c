@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "base/file.h"
+#include "file/gguf_build.h"
 #include "text/gguf_tokenizer.h"
 #include "text/tokenizer_write.h"
 
@@ -268,11 +269,45 @@ static void test_refused(void **state)
     fl_gguf_keys_free(&k);
 }
 
+/* Every key of a tokenizer wrong in turn, of each kind. */
+static void test_every_key_wrong(void **state)
+{
+    (void)state;
+    static const char *const paths[] = {STORIES, TOKENIZERS "bytes_llama3.json", TOKENIZERS "unigram_user.model"};
+    int wrong = 0;
+    for (size_t p = 0; p < sizeof paths / sizeof *paths; p++) {
+        fl_tokenizer *t = open_path(paths[p]);
+        fl_tokenizer_close(through_gguf(t, fl_tokenizer_vocab(t)));
+        fl_tokenizer_close(t);
+        fl_buffer good = {0};
+        fl_gguf *g;
+        assert_int_equal(fl_file_read(&good, named("t.gguf"), 1 << 24), FL_OK);
+        assert_int_equal(fl_gguf_parse(&g, "good.gguf", good.data, good.size), FL_OK);
+        for (int64_t i = 0; i < fl_gguf_key_count(g); i++) {
+            const char *key = fl_gguf_at(g, i)->key;
+            if (strncmp(key, "tokenizer.", 10)) continue;
+            fl_buffer b = {0};
+            build_wrong_type(&b, g, good.data, good.size, i);
+            void *bytes = build_exact(&b);
+            fl_gguf *bad;
+            assert_int_equal(fl_gguf_parse(&bad, "bad.gguf", bytes, b.size), FL_OK);
+            assert_refused(key, fl_tokenizer_open_gguf(&t, bad), FL_ERR_FORMAT, "bad.gguf", key);
+            fl_gguf_close(bad);
+            free(bytes);
+            fl_buffer_free(&b);
+            wrong++;
+        }
+        fl_gguf_close(g);
+        fl_buffer_free(&good);
+    }
+    assert_true(wrong > 20);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_gguf),  cmocka_unit_test(test_sentencepiece), cmocka_unit_test(test_llama2c),
-        cmocka_unit_test(test_unfit), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_unfit), cmocka_unit_test(test_refused),       cmocka_unit_test(test_every_key_wrong),
     };
     return cmocka_run_group_tests(tests, make_scratch, remove_scratch);
 }
