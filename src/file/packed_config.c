@@ -61,6 +61,10 @@ static const field rope_fields[] = {
 };
 #undef OF
 
+/* Members that have no key here would be lost: a new one belongs into the tables above, or below beside them. */
+_Static_assert(sizeof(void *) != 8 || (sizeof(fl_config) == 4424 && sizeof(fl_rope_spec) == 4240),
+               "every member of the config has a key");
+
 #define COUNT(list) (sizeof(list) / sizeof *(list))
 
 static const char *const activations[] = {
