@@ -6,7 +6,7 @@ FURLONG=${FURLONG:-build/furlong} WORK=${WORK:-build/results} THREADS=${THREADS:
 MODEL=models/base-s
 TUNE=$MODEL/tune.jsonl.zst BOOKS=$MODEL/books.jsonl.zst TECH=$MODEL/tech.jsonl.zst
 WINDOW=256
-RATE=7e-5 # a fifteenth of the rate the model was trained with
+RATE=${RATE:-7e-5} # a fifteenth of the rate the model was trained with
 mkdir -p "$WORK"
 
 # tune NAME STEPS LENGTH BATCH FLAGS...: 8192 tokens a step if LENGTH * BATCH says so. Goes on from the steps it has.
@@ -21,19 +21,24 @@ tune() {
 
 # judge TABLE LABEL MODEL TEXT LENGTHS FLAGS...: the same 32 tokens of every block read with each length of context
 judge() {
-    table=$1 label=$2 judged=$3 text=$4 lengths=$5
+    to=$1 label=$2 judged=$3 text=$4 contexts=$5
     shift 5
-    [ -f "$table" ] && grep -q "\"label\": *\"$label\"" "$table" && return
-    "$FURLONG" eval ppl -m "$judged" -f "$text" --protocol matched --lengths "$lengths" --score 32 \
-        --blocks "${BLOCKS:-40}" --seed 1 -t "$THREADS" --overflow extend --label "$label" --out "$table" "$@"
+    [ -f "$to" ] && grep -q "\"label\":\"$label\"" "$to" && return
+    "$FURLONG" eval ppl -m "$judged" -f "$text" --protocol matched --lengths "$contexts" --score 32 \
+        --blocks "${BLOCKS:-40}" --seed 1 -t "$THREADS" --overflow extend --label "$label" --out "$to" "$@"
 }
 
-# passkeys TABLE LABEL MODEL LENGTH FLAGS...: the literal protocol, 32 distances; one line of JSON
+# passkeys TABLE LABEL MODEL LENGTH FLAGS...: the literal protocol at 32 distances: the longest distance up to which 20 %
+# and 80 % are found, and how many of all
 passkeys() {
-    table=$1 label=$2 judged=$3 length=$4
+    to=$1 label=$2 judged=$3 tokens=$4
     shift 4
-    [ -f "$table" ] && grep -q "\"label\": *\"$label\"" "$table" && return
-    found=$("$FURLONG" eval passkey -m "$judged" --length "$length" --distances 32 --trials "${TRIALS:-5}" --seed 1 \
-        -t "$THREADS" --overflow extend --json "$@" | tr -d '\n')
-    printf '{"label":"%s","length":%d,%s\n' "$label" "$length" "${found#\{}" >>"$table"
+    [ -f "$to" ] && grep -q "\"label\":\"$label\",\"length\":$tokens," "$to" && return
+    "$FURLONG" eval passkey -m "$judged" --length "$tokens" --distances 32 --trials "${TRIALS:-5}" --seed 1 \
+        -t "$THREADS" --overflow extend --json "$@" | tr -d ' \n' | tr '{,}' '\n\n\n' | awk -F: -v label="$label" -v tokens="$tokens" '
+        $1 == "\"k_max\"" { k20 = $2 } $1 == "\"k_max_80\"" { k80 = $2 }
+        $1 == "\"hits\"" { hits += $2 } $1 == "\"trials\"" { trials += $2 }
+        END { if (!trials) exit 1
+              printf "{\"label\":\"%s\",\"length\":%d,\"k_max_20\":%d,\"k_max_80\":%d,\"found\":%d,\"of\":%d}\n",
+                  label, tokens, k20, k80, hits, trials }' >>"$to"
 }
