@@ -265,15 +265,20 @@ void fl_data_copy(const fl_data *d, int64_t from, int64_t n, int32_t *out)
         out[i] = ids[i];
 }
 
-int64_t fl_data_document_of(const fl_data *d, int64_t at)
+int64_t fl_last_at_most(const int64_t *rising, int64_t n, int64_t x)
 {
-    int64_t low = 0, high = d->info.documents;
+    int64_t low = 0, high = n; /* rising[low] <= x < rising[high] */
     while (high - low > 1) {
         int64_t middle = low + (high - low) / 2;
-        if (d->begin[middle] <= at)
+        if (rising[middle] <= x)
             low = middle;
         else
             high = middle;
     }
     return low;
+}
+
+int64_t fl_data_document_of(const fl_data *d, int64_t at)
+{
+    return fl_last_at_most(d->begin, d->info.documents, at);
 }

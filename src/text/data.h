@@ -19,6 +19,8 @@ struct fl_data {
 /* ids[from .. from+n) of the whole stream. */
 void fl_data_copy(const fl_data *d, int64_t from, int64_t n, int32_t *out);
 
+/* Of n rising numbers, the first of them at most x: the place of the last that is at most x. */
+int64_t fl_last_at_most(const int64_t *rising, int64_t n, int64_t x);
 /* The document that holds id `at`, 0 <= at < tokens. */
 int64_t fl_data_document_of(const fl_data *d, int64_t at);
 

@@ -51,15 +51,8 @@ void fl_windows_destroy(fl_windows *w)
 static int64_t begin_of(const fl_windows *w, int64_t index)
 {
     if (w->packing != FL_PACKING_SINGLE) return index * w->length;
-    int64_t low = 0, high = w->data->info.documents; /* before[low] <= index < before[high] */
-    while (high - low > 1) {
-        int64_t middle = low + (high - low) / 2;
-        if (w->before[middle] <= index)
-            low = middle;
-        else
-            high = middle;
-    }
-    return w->data->begin[low] + (index - w->before[low]) * w->length;
+    int64_t document = fl_last_at_most(w->before, w->data->info.documents, index);
+    return w->data->begin[document] + (index - w->before[document]) * w->length;
 }
 
 void fl_windows_read(const fl_windows *w, int64_t index, int32_t *ids, bool *fresh)
