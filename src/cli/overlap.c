@@ -51,8 +51,19 @@ static double share(int64_t seen, int64_t grams)
     return grams ? (double)seen / (double)grams : 0;
 }
 
+static bool names_standard_input(const cli_texts *files)
+{
+    for (int i = 0; i < files->count; i++)
+        if (!strcmp(files->item[i], "-")) return true;
+    return false;
+}
+
 int cli_overlap_note(const cli_texts *training, const cli_texts *evaluation, const cli_data *o)
 {
+    if (names_standard_input(training) || names_standard_input(evaluation)) {
+        cli_note("overlap: not looked for, since standard input is read only once");
+        return CLI_OK;
+    }
     fl_overlap found;
     fl_status s = measure(&found, training, evaluation, o, 13);
     int status = s == FL_OK ? CLI_OK : cli_failed(s);

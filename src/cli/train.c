@@ -6,6 +6,7 @@
 
 #include "cli/documents.h"
 #include "cli/interrupt.h"
+#include "cli/overlap.h"
 #include "cli/recipe.h"
 #include "cli/settings.h"
 
@@ -23,6 +24,7 @@ typedef struct train_options {
     int schedule;
     bool recompute, no_recompute, resume, merge;
     cli_texts eval_files;
+    bool no_overlap;
     cli_integers eval_lengths;
     int eval_protocol;
     int64_t eval_every, eval_score, eval_blocks, eval_tokens;
@@ -103,6 +105,8 @@ static const cli_group train_group = CLI_GROUP("Training", train_flags);
 static const cli_flag eval_flags[] = {
     {"eval-file", 0, "FILE", CLI_TEXTS, AT(eval_files), NULL, 0, 0, NULL,
      "score these texts before, during and after training; read as --data is"},
+    {"no-overlap", 0, NULL, CLI_SWITCH, AT(no_overlap), NULL, 0, 0, NULL,
+     "do not look for 13-grams of these texts in --data first (furlong overlap)"},
     {"eval-every", 0, "K", CLI_INTEGER, AT(eval_every), "100", 1, MANY, NULL, "steps between evaluations"},
     {"eval-lengths", 0, "N,...", CLI_INTEGERS, AT(eval_lengths), NULL, 2, MANY, NULL,
      "context lengths; without it the length of training sequences"},
@@ -341,6 +345,8 @@ static int run(const cli_call *call)
     train_options_of(&options, o, o->eval_files.count ? &e.eval : NULL);
     if (status == CLI_OK) status = plan(&options, w.model);
     if (status == CLI_OK) status = open_data(&data, o, w.tokenizer);
+    if (status == CLI_OK && o->eval_files.count && !o->no_overlap)
+        status = cli_overlap_note(&o->data, &o->eval_files, &o->reading);
     if (status == CLI_OK) status = train(o, &options, w.model, data);
     cli_documents_free(&e.texts);
     fl_data_close(data);
