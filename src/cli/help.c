@@ -98,7 +98,8 @@ void cli_print_overview(FILE *out, const cli_command *commands)
 
 /* ---- man page --------------------------------------------------------------------------------------------------- */
 
-/* roff reads a backslash as a command, a hyphen as a dash, and a dot or quote at the start of a line as a request. */
+/* roff reads a backslash as a command, a hyphen as a dash, and a dot or quote at the start of a line as a request. A line
+ * may be broken between choices. */
 static void roff(FILE *out, const char *text)
 {
     if (*text == '.' || *text == '\'') fputs("\\&", out);
@@ -107,6 +108,8 @@ static void roff(FILE *out, const char *text)
             fputs("\\e", out);
         else if (*text == '-')
             fputs("\\-", out);
+        else if (*text == '|')
+            fputs("|\\:", out);
         else
             fputc(*text, out);
     }
@@ -150,7 +153,7 @@ static void man_command(FILE *out, const cli_command *c)
 void cli_print_man(FILE *out, const cli_command *commands)
 {
     fprintf(out,
-            ".TH FURLONG 1 \"\" \"furlong %s\"\n"
+            ".TH FURLONG 1 \"\" \"furlong %s\"\n.ad l\n"
             ".SH NAME\nfurlong \\- a long\\-context engine for language models\n"
             ".SH SYNOPSIS\n\\fBfurlong\\fR \\fICOMMAND\\fR [flags]\n"
             ".SH DESCRIPTION\nResults go to standard output, everything else to standard error.\n.PP\n",
