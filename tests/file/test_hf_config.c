@@ -192,6 +192,16 @@ static const struct {
     {"{" MISTRAL ",\"num_key_value_heads\":2,\"mlp_bias\":true}", FL_ERR_UNSUPPORTED, "mlp_bias = true"},
     {"{" QWEN2 ",\"attention_bias\":false}", FL_ERR_UNSUPPORTED, "attention_bias = false"},
     {"{" QWEN2 ",\"qkv_bias\":false}", FL_ERR_UNSUPPORTED, "qkv_bias = false"},
+    /* positions of other kinds */
+    {"{" LLAMA ",\"position_embedding_type\":\"learned\"}", FL_ERR_UNSUPPORTED, "position_embedding_type = 'learned'"},
+    {"{" LLAMA ",\"position_embedding_type\":1}", FL_ERR_FORMAT, "position_embedding_type = 1"},
+    {"{" LLAMA ",\"position_embedding_type\":\"alibi\",\"rope_theta\":10000}", FL_ERR_FORMAT, "rope_theta = 10000"},
+    {"{" LLAMA ",\"position_embedding_type\":\"none\",\"rope_scaling\":{\"type\":\"linear\",\"factor\":2}}",
+     FL_ERR_FORMAT, "rope_scaling"},
+    {"{" LLAMA ",\"position_embedding_type\":\"xpos\",\"rope_scaling\":{\"type\":\"linear\",\"factor\":2}}",
+     FL_ERR_UNSUPPORTED, "position_embedding_type = 'xpos'"},
+    {"{" QWEN2 ",\"position_embedding_type\":\"alibi\"}", FL_ERR_UNSUPPORTED, "position_embedding_type = 'alibi'"},
+    {"{\"model_type\":\"furlong_llama\"" SIZES "}", FL_ERR_FORMAT, "position_embedding_type"},
     {"{" QWEN3 ",\"mlp_bias\":true}", FL_ERR_UNSUPPORTED, "mlp_bias = true"},
     {"{" PHI3 ",\"attention_bias\":true}", FL_ERR_UNSUPPORTED, "attention_bias = true"},
     {"{" NEOX ",\"attention_bias\":3}", FL_ERR_FORMAT, "attention_bias = 3"},
@@ -248,6 +258,7 @@ static bool same(const fl_config *a, const fl_config *b)
            a->activation == b->activation && a->tied_head == b->tied_head && a->attention_bias == b->attention_bias &&
            a->output_bias == b->output_bias && a->qk_norm == b->qk_norm && a->mlp_bias == b->mlp_bias &&
            a->parallel_residual == b->parallel_residual && a->qkv_by_head == b->qkv_by_head && a->rotary == b->rotary &&
+           a->positions == b->positions &&
            !memcmp(&a->rope, &b->rope, sizeof a->rope) && a->bos == b->bos && a->pad == b->pad &&
            a->eos_count == b->eos_count && !memcmp(a->eos, b->eos, sizeof a->eos);
 }
@@ -257,6 +268,11 @@ static void test_round_trip(void **state)
     (void)state;
     static const char *const list[] = {
         "{" LLAMA ",\"attention_bias\":true,\"mlp_bias\":true}",
+        "{" LLAMA ",\"position_embedding_type\":\"alibi\"}",
+        "{\"model_type\":\"furlong_llama\",\"position_embedding_type\":\"xpos\",\"rope_theta\":5000" SIZES "}",
+        "{" LLAMA ",\"position_embedding_type\":\"sinusoidal\",\"max_position_embeddings\":77}",
+        "{" LLAMA ",\"position_embedding_type\":\"none\"}",
+        "{" LLAMA ",\"position_embedding_type\":\"rope\"}",
         "{" MISTRAL ",\"num_key_value_heads\":2,\"sliding_window\":24,\"head_dim\":16}",
         "{" MISTRAL ",\"num_key_value_heads\":2,\"sliding_window\":null}",
         "{" QWEN2 ",\"rope_theta\":1000000}",

@@ -213,10 +213,43 @@ static void test_alibi_in_gguf(void **state)
     fl_engine_destroy(engine);
 }
 
+/* A config alone is enough to begin with; what is written says the same and is not taken for a rotary llama. */
+static void test_new_models(void **state)
+{
+    (void)state;
+    int32_t ids[40];
+    fl_engine *engine = engine_of(1, NULL, NULL);
+    for (size_t k = 0; k < KINDS; k++) {
+        char config[512], folder[] = "/tmp/furlong-new-XXXXXX", path[128];
+        config_of(kinds[k], config);
+        assert_non_null(mkdtemp(folder));
+        must(fl_model_init(config, folder, 9));
+        fl_model *model = model_of(engine, folder);
+        fl_model_info info = {.size = sizeof info};
+        must(fl_model_get_info(model, &info));
+        assert_string_equal(info.positions, kinds[k]);
+        assert_string_equal(info.family, "llama");
+        snprintf(path, sizeof path, "%s/config.json", folder);
+        fl_buffer written = golden_file(path);
+        assert_non_null(strstr(written.data, "\"model_type\": \"furlong_llama\""));
+        fl_buffer_free(&written);
+        random_ids(ids, 40, info.vocab, 8);
+        float *logits = logits_after(model, ids, 40);
+        assert_true(isfinite(logits[0]));
+        free(logits);
+        fl_model_close(model);
+        snprintf(path, sizeof path, "%s/generation_config.json", folder);
+        unlink(path);
+        remove_folder(folder);
+    }
+    fl_engine_destroy(engine);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_bits),         cmocka_unit_test(test_stored_types),
                                        cmocka_unit_test(test_blockwise),    cmocka_unit_test(test_far),
-                                       cmocka_unit_test(test_not_switched), cmocka_unit_test(test_alibi_in_gguf)};
+                                       cmocka_unit_test(test_not_switched), cmocka_unit_test(test_alibi_in_gguf),
+                                       cmocka_unit_test(test_new_models)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -116,6 +116,9 @@ def make_models():
         "weights of `llama`, spelled as Transformers 5 and 4 write them.\n"
         "The folders of other families, and their configs in version 4's spelling (`<name>_v4.json`), are made by\n"
         "tools/oracle/families.py with seeds from 11 on, alike.\n"
+        "`positions_<kind>.json` are configs of other positions for the weights of `llama` (tools/oracle/positions.py);\n"
+        "`extend_<method>.json` are what `furlong extend` writes for `llama` fourfold, `longrope_factors.json` one of its "
+        "inputs\n(tools/oracle/extended.py).\n"
         f"Golden logits: tests/data/golden/tiny. Versions: {versions()}.\n")
 
 
