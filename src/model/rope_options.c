@@ -75,7 +75,7 @@ static fl_status apply_scaling(fl_config *config, const fl_rope_options *o, int6
     }
     if (kind == FL_ROPE_LONGROPE && rope->kind != FL_ROPE_LONGROPE)
         return fl_fail(FL_ERR_ARGUMENT, "--rope-scaling longrope needs factors: the model's file has none, so give "
-                                        "--longrope-factors FILE (furlong plan --search longrope makes one)");
+                                        "--longrope-factors FILE (furlong search makes one)");
     if (kind == FL_ROPE_LLAMA3 && rope->kind != FL_ROPE_LLAMA3) {
         rope->low_freq_factor = 1;
         rope->high_freq_factor = 4;

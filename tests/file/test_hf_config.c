@@ -258,9 +258,8 @@ static bool same(const fl_config *a, const fl_config *b)
            a->activation == b->activation && a->tied_head == b->tied_head && a->attention_bias == b->attention_bias &&
            a->output_bias == b->output_bias && a->qk_norm == b->qk_norm && a->mlp_bias == b->mlp_bias &&
            a->parallel_residual == b->parallel_residual && a->qkv_by_head == b->qkv_by_head && a->rotary == b->rotary &&
-           a->positions == b->positions &&
-           !memcmp(&a->rope, &b->rope, sizeof a->rope) && a->bos == b->bos && a->pad == b->pad &&
-           a->eos_count == b->eos_count && !memcmp(a->eos, b->eos, sizeof a->eos);
+           a->positions == b->positions && !memcmp(&a->rope, &b->rope, sizeof a->rope) && a->bos == b->bos &&
+           a->pad == b->pad && a->eos_count == b->eos_count && !memcmp(a->eos, b->eos, sizeof a->eos);
 }
 
 static void test_round_trip(void **state)
