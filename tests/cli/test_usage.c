@@ -186,7 +186,7 @@ static void test_man(void **state)
     for (const char *line = out_of(&o); *line; line += strcspn(line, "\n") + 1)
         if (*line == '.')
             assert_true(!strncmp(line, ".TH ", 4) || !strncmp(line, ".S", 2) || !strncmp(line, ".TP\n", 4) ||
-                        !strncmp(line, ".PP\n", 4));
+                        !strncmp(line, ".PP\n", 4) || !strncmp(line, ".ad l\n", 6));
     outcome_free(&o);
 }
 
