@@ -109,6 +109,23 @@ typedef struct fl_rope_options {
                                      rope_scaling; chooses "longrope" */
 } fl_rope_options;
 
+/* Methods that change which position a key has for a query, for models as they are: rope.scaling names one of
+ * "self-extend", "rerope", "leaky-rerope" and "dual-chunk"; a group of more than 1 alone means the first, also beside
+ * another scaling. Zero: a default from the model's window L and the length wanted, by rope.scale or context.
+ * docs/methods.md defines each. */
+typedef struct fl_passes_options {
+    int64_t group;        /* self-extend: positions that become one beyond group_window */
+    int64_t group_window; /* self-extend: distances below it are exact; a multiple of group; L/4 */
+    int64_t rerope_window; /* rerope: distances below it are exact; L/2 */
+    double rerope_leak;    /* leaky-rerope: beyond, so many positions count as one */
+    int64_t chunk_size;    /* dual-chunk: the largest position of a query; L-1, with chunks of 3L/4 */
+    int64_t chunk_local;   /* dual-chunk: chunk_size less the length of a chunk; 0 with a chunk_size: a sixth of it */
+    const char *logn;      /* scale logits by ln(tokens seen) / ln(logn_window): "off", "beyond" that window alone, or
+                              "everywhere"; "length": by 1 + 0.1 ln(length of the text / logn_window) beyond it. NULL:
+                              as the file says. With any method, also in training */
+    int64_t logn_window;   /* 0: the trained window */
+} fl_passes_options;
+
 typedef struct fl_model_options {
     size_t size; /* sizeof(fl_model_options) */
     fl_rope_options rope;
@@ -120,11 +137,12 @@ typedef struct fl_model_options {
     double lora_scale; /* of its effect; 1: as trained */
     int64_t blockwise; /* blockwise causal attention: a token sees its own half of this window and the half before it,
                           so that no distance reaches it; 0: as the model says (xPos: its window); -1: off */
+    fl_passes_options passes;
 } fl_model_options;
 
 #define FL_MODEL_OPTIONS_INIT                                                                                          \
     {                                                                                                                  \
-        sizeof(fl_model_options), {0}, 0, NULL, NULL, NULL, 1, 0                                                       \
+        sizeof(fl_model_options), {0}, 0, NULL, NULL, NULL, 1, 0, {0}                                                  \
     }
 
 /* path: a Hugging Face folder, a .safetensors file in one, a GGUF file, a llama2.c .bin, or a file of fl_model_pack.
@@ -150,6 +168,10 @@ typedef struct fl_model_info {
     const char *positions; /* "rotary", "learned", "alibi", "xpos", "sinusoidal", "none" */
     bool rotary;
     const char *rope_scaling; /* kind in force */
+    const char *passes;       /* "plain", or the method that changes distances */
+    const char *passes_detail; /* "groups of 4 beyond 128 tokens"; "" */
+    const char *logn;          /* "off", "beyond", "everywhere", "length" */
+    int64_t logn_window;       /* tokens */
     double rope_base, rope_factor, rope_first_frequency, rope_last_frequency, rope_magnitude;
     int32_t bos, eos; /* -1: none */
 } fl_model_info;
@@ -229,8 +251,11 @@ typedef struct fl_session fl_session;
 /* What to do when a text would pass the window. Nothing is ever dropped unless a policy other than ERROR is named. */
 typedef enum fl_overflow {
     FL_OVERFLOW_ERROR, /* FL_ERR_WINDOW with both numbers; the session is unchanged */
-    FL_OVERFLOW_EXTEND /* read on past the context with the positions as they are (extrapolation); refused for models
-                          with learned positions, which have none to go on with */
+    FL_OVERFLOW_EXTEND, /* read on past the context with the positions as they are (extrapolation); refused for models
+                           with learned positions, which have none to go on with */
+    FL_OVERFLOW_STREAM  /* StreamingLLM: a token sees the first `sinks` tokens and the last `sliding_window`, itself
+                           included, at their places in that cache; the rest is forgotten and its memory given up, so
+                           that a text of any length runs in constant memory. Not a longer context */
 } fl_overflow;
 
 typedef struct fl_session_options {
@@ -240,7 +265,8 @@ typedef struct fl_session_options {
     int64_t chunk;   /* tokens computed at once while reading; 0: 512 */
     fl_overflow overflow;
     int64_t sliding_window;  /* a token sees itself and the window-1 before it; 0: as the model says */
-    int64_t sinks;           /* with a sliding window: first tokens that stay visible. Positions and memory grow on */
+    int64_t sinks;           /* with a sliding window: first tokens that stay visible; positions and memory grow on.
+                                STREAM: 0 means 4, -1 none; sliding_window 0: what is left of the context or window */
     fl_progress_fn progress; /* stage "prefill", in tokens; reads of more than one token report */
     void *progress_user;
     const char *type_k, *type_v; /* how keys and values are stored: "f32", "f16", "bf16", "q8_0" or "q4_0"; NULL: "f32".
@@ -263,18 +289,21 @@ FL_API fl_status fl_session_read(fl_session *session, const int32_t *ids, int64_
 /* Logits after the last token read, [vocab], valid until the session changes; NULL while there are none: before the
  * first read, after a truncation, and after a read that stopped between two chunks. */
 FL_API const float *fl_session_logits(const fl_session *session);
-FL_API int64_t fl_session_tokens(const fl_session *session);     /* tokens held */
+FL_API int64_t fl_session_tokens(const fl_session *session);     /* tokens read; STREAM: forgotten ones too */
 FL_API int64_t fl_session_context(const fl_session *session);    /* most it may hold */
 FL_API int64_t fl_session_bytes(const fl_session *session);      /* memory of its keys and values */
-FL_API const int32_t *fl_session_ids(const fl_session *session); /* [tokens], what was read; until the next read */
+FL_API const int32_t *fl_session_ids(const fl_session *session); /* what was read, until the next read: tokens
+                                                                     fl_session_ids_begin .. fl_session_tokens - 1 */
+FL_API int64_t fl_session_ids_begin(const fl_session *session); /* 0; STREAM: ids go some time after their keys */
 
 /* Keep the first `count` tokens. The logits are forgotten unless that is all of them; to have them after token
- * count-1, truncate to count-1 and read that token again. */
+ * count-1, truncate to count-1 and read that token again. STREAM: FL_ERR_STATE where what a next token would see has
+ * been forgotten; the last 256 tokens can always be taken back, and all (count 0). */
 FL_API fl_status fl_session_truncate(fl_session *session, int64_t count);
 /* A second session with the same options that has read the same tokens; pages of memory are shared until one of the two
  * writes. The caller destroys it. */
 FL_API fl_status fl_session_fork(fl_session **out, const fl_session *session);
-/* To and from a file that names the model, the rotary scheme, the attention window and the tokens; refused with
+/* To and from a file that names the model, the position scheme, the attention window and the tokens; refused with
  * FL_ERR_STATE where any of them differs. Restoring replaces what the session held, or leaves it when it fails. */
 FL_API fl_status fl_session_save(const fl_session *session, const char *path);
 FL_API fl_status fl_session_restore(fl_session *session, const char *path);

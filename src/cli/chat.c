@@ -114,11 +114,13 @@ static fl_status synchronise(chat *c)
 {
     fl_session *session = c->work.session;
     fl_tokens ids = {0};
-    int64_t same = 0, held = fl_session_tokens(session);
+    /* What a stream has forgotten the ids of is taken for the same: a conversation only grows. */
+    int64_t begin = fl_session_ids_begin(session), same = begin, held = fl_session_tokens(session);
     fl_status s = encode(c, &ids);
-    while (s == FL_OK && same < held && same < ids.count - 1 && fl_session_ids(session)[same] == ids.id[same])
+    while (s == FL_OK && same < held && same < ids.count - 1 && fl_session_ids(session)[same - begin] == ids.id[same])
         same++;
-    if (s == FL_OK) s = fl_session_truncate(session, same);
+    if (s == FL_OK) s = same < ids.count ? fl_session_truncate(session, same) : FL_ERR_STATE;
+    if (s == FL_ERR_STATE) s = fl_session_truncate(session, same = 0); /* forgotten: all again */
     if (s == FL_OK) s = fl_session_read(session, ids.id + same, ids.count - same);
     fl_tokens_free(&ids);
     return s;
@@ -246,7 +248,7 @@ static fl_status load(chat *c, const char *path)
     fl_status s = fl_session_restore(c->work.session, path);
     if (s != FL_OK) return s;
     const int32_t *ids = fl_session_ids(c->work.session);
-    int64_t count = fl_session_tokens(c->work.session);
+    int64_t count = fl_session_tokens(c->work.session) - fl_session_ids_begin(c->work.session);
     const fl_tokenizer *t = c->work.tokenizer;
     /* A template's special tokens belong to its text; BOS comes before a text anyway. */
     bool shown = c->template != NULL, bos = shown && count && fl_tokenizer_adds_bos(t) && ids[0] == fl_tokenizer_bos(t);

@@ -26,9 +26,9 @@ const cli_group cli_group_model = CLI_GROUP("Model", model_flags);
 static const cli_flag position_flags[] = {
     {"rope-scaling", 0, "NAME", CLI_TEXT, AT(rope.scaling), NULL, 0, 0,
      "none|linear|pi|ntk|ntk-parts|ntk-linear|dynamic|dynamic-linear|dynamic-yarn|yarn|llama3|longrope|mixed-radix|"
-     "power|"
-     "truncated",
-     "stretch the positions by this method instead of the one in the model's file; pi is linear"},
+     "power|truncated|self-extend|rerope|leaky-rerope|dual-chunk",
+     "stretch the positions by this method instead of the one in the model's file; pi is linear; the last four change "
+     "distances and keep the file's frequencies"},
     {"rope-scale", 0, "S", CLI_REAL, AT(rope.scale), NULL, 0, 1e6, NULL,
      "factor S >= 1 of the window; without it, --ctx-size / trained window"},
     {"rope-freq-base", 0, "BASE", CLI_REAL, AT(rope.freq_base), NULL, 0, 1e12, NULL, "base of the rotary frequencies"},
@@ -50,16 +50,34 @@ static const cli_flag position_flags[] = {
      "turns in the window from which on a pair is not scaled"},
     {"yarn-beta-slow", 0, "F", CLI_REAL, AT(rope.yarn_beta_slow), NULL, 0, 1e6, NULL,
      "turns in the window below which a pair is scaled in full"},
+    {"grp-attn-n", 0, "G", CLI_INTEGER, AT(passes.group), NULL, 0, TOKENS, NULL,
+     "Self-Extend: so many positions become one beyond --grp-attn-w; 1: off"},
+    {"grp-attn-w", 0, "W", CLI_INTEGER, AT(passes.group_window), NULL, 1, TOKENS, NULL,
+     "Self-Extend: distances below W are exact, a multiple of G; without it, a quarter of the window"},
+    {"rerope-window", 0, "W", CLI_INTEGER, AT(passes.rerope_window), NULL, 1, TOKENS, NULL,
+     "ReRoPE: distances below W are exact; without it, half of the window"},
+    {"rerope-leak", 0, "K", CLI_REAL, AT(passes.rerope_leak), NULL, 1, 1e9, NULL,
+     "leaky ReRoPE: beyond, K positions count as one"},
+    {"dual-chunk-size", 0, "N", CLI_INTEGER, AT(passes.chunk_size), NULL, 1, TOKENS, NULL,
+     "dual chunk attention: the largest position of a query; without it, the window less 1"},
+    {"dual-chunk-local", 0, "N", CLI_INTEGER, AT(passes.chunk_local), NULL, 1, TOKENS, NULL,
+     "dual chunk attention: the size less the length of a chunk, which without it is 3/4 of the window"},
+    {"logn", 0, "WHERE", CLI_TEXT, AT(passes.logn), NULL, 0, 0, "off|beyond|everywhere|length",
+     "scale logits by ln(tokens seen) / ln(L): beyond L alone, or everywhere; length: by 1 + 0.1 ln(text / L) beyond L"},
+    {"logn-window", 0, "L", CLI_INTEGER, AT(passes.logn_window), NULL, 2, TOKENS, NULL,
+     "L of --logn; without it, the trained window"},
 };
 const cli_group cli_group_positions = CLI_GROUP("Positions", position_flags);
 
 static const cli_flag reading_flags[] = {
     {"batch-size", 'b', "N", CLI_INTEGER, AT(batch), "512", 1, 1 << 20, NULL, "tokens computed at once while reading"},
-    {"overflow", 0, "POLICY", CLI_CHOICE, AT(overflow), "error", 0, 0, "error|extend",
-     "a text longer than the context is refused, or read on with the positions as they are"},
+    {"overflow", 0, "POLICY", CLI_CHOICE, AT(overflow), "error", 0, 0, "error|extend|stream",
+     "a text longer than the context is refused, or read on with the positions as they are, or read with the first "
+     "--sinks and the last --window tokens in view and the rest forgotten (StreamingLLM)"},
     {"window", 0, "N", CLI_INTEGER, AT(window), "0", 0, TOKENS, NULL,
-     "a token sees only the last N tokens, itself included; 0: as the model says"},
-    {"sinks", 0, "N", CLI_INTEGER, AT(sinks), "0", 0, TOKENS, NULL, "with --window: the first N tokens stay visible"},
+     "a token sees only the last N tokens, itself included; 0: as the model says, or what a stream has room for"},
+    {"sinks", 0, "N", CLI_INTEGER, AT(sinks), "0", -1, TOKENS, NULL,
+     "with --window or a stream: the first N tokens stay visible; in a stream 0 means 4, -1 none"},
 };
 const cli_group cli_group_reading = CLI_GROUP("Reading", reading_flags);
 
@@ -128,6 +146,7 @@ void cli_model_options(fl_model_options *out, const cli_common *o)
     *out = (fl_model_options)FL_MODEL_OPTIONS_INIT;
     out->rope = o->rope;
     out->blockwise = o->blockwise;
+    out->passes = o->passes;
     out->context = o->context;
     out->progress = cli_progress;
 }

@@ -12,6 +12,7 @@ typedef struct cli_common {
     int64_t context, threads, batch;
     fl_rope_options rope;
     int64_t blockwise;
+    fl_passes_options passes;
     int overflow; /* fl_overflow */
     int64_t window, sinks;
     const char *type_k, *type_v;
@@ -21,7 +22,7 @@ typedef struct cli_common {
 } cli_common;
 
 extern const cli_group cli_group_model;     /* -m --lora --lora-scaled --tokenizer -c -t */
-extern const cli_group cli_group_positions; /* --rope-... --yarn-... */
+extern const cli_group cli_group_positions; /* --rope-... --yarn-... --grp-attn-... */
 extern const cli_group cli_group_reading;   /* -b --overflow --window --sinks */
 extern const cli_group cli_group_cache;     /* -ctk -ctv */
 extern const cli_group cli_group_sampling;  /* --temp ... -s */

@@ -80,13 +80,14 @@ static const char *finish_name(fl_finish finish)
 static int print_json(const cli_work *w, const prompt *p, const output *out, const fl_generate_result *r,
                       double seconds)
 {
-    int64_t held = fl_session_tokens(w->session);
+    int64_t held = fl_session_tokens(w->session), begin = fl_session_ids_begin(w->session);
+    int64_t first = begin > p->count ? begin : p->count; /* a stream forgets ids too */
     json_t *ids = json_array();
-    for (int64_t i = p->count; i < held; i++)
-        json_array_append_new(ids, json_integer(fl_session_ids(w->session)[i]));
-    return cli_print_json(json_pack("{s:o, s:o, s:o, s:s, s:I, s:I, s:f, s:f, s:f, s:f, s:I}", "prompt",
+    for (int64_t i = first; i < held; i++)
+        json_array_append_new(ids, json_integer(fl_session_ids(w->session)[i - begin]));
+    return cli_print_json(json_pack("{s:o, s:o, s:o, s:I, s:s, s:I, s:I, s:f, s:f, s:f, s:f, s:I}", "prompt",
                                     cli_json_text(p->text, p->length), "text", cli_json_text(out->text, out->length),
-                                    "ids", ids, "finish", finish_name(r->finish), "prompt_tokens", (json_int_t)p->count,
+                                    "ids", ids, "ids_from", (json_int_t)first, "finish", finish_name(r->finish), "prompt_tokens", (json_int_t)p->count,
                                     "tokens", (json_int_t)r->tokens, "prefill_seconds", seconds,
                                     "prefill_tokens_per_second", (double)p->count / seconds, "seconds", r->seconds,
                                     "tokens_per_second", r->seconds > 0 ? (double)r->tokens / r->seconds : 0.0,
@@ -109,7 +110,9 @@ static int generate(cli_work *w, const prompt *p, const generate_options *o, out
 {
     fl_generate_options options = FL_GENERATE_OPTIONS_INIT;
     int64_t left = fl_session_context(w->session) - p->count;
-    options.max_tokens = o->predict == -2 ? (left > 0 ? left : 0) : o->predict;
+    options.max_tokens = o->predict != -2 ? o->predict
+                         : o->common.overflow == FL_OVERFLOW_STREAM ? -1 /* never full */
+                         : left > 0 ? left : 0;
     options.ignore_eos = o->ignore_eos || o->predict == -2;
     options.stop = o->stop.item;
     options.stop_count = o->stop.count;

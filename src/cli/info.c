@@ -24,9 +24,10 @@ static json_t *id_or_null(int32_t id)
 static json_t *rope_json(const fl_model_info *m)
 {
     if (!m->rotary) return json_null();
-    return json_pack("{s:s, s:f, s:f, s:f, s:f, s:f}", "scaling", m->rope_scaling, "base", m->rope_base, "factor",
+    return json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:s, s:s, s:s, s:I}", "scaling", m->rope_scaling, "base", m->rope_base, "factor",
                      m->rope_factor, "first_frequency", m->rope_first_frequency, "last_frequency",
-                     m->rope_last_frequency, "magnitude", m->rope_magnitude);
+                     m->rope_last_frequency, "magnitude", m->rope_magnitude, "passes", m->passes, "passes_detail", m->passes_detail, "logn",
+                     m->logn, "logn_window", (json_int_t)m->logn_window);
 }
 
 static int print_json(const fl_model_info *m, int64_t context)
@@ -68,8 +69,10 @@ static void print_text(const fl_model_info *m, int64_t context)
         printf("rope frequency   first pair %.8g, last %.8g: one turn in %.0f tokens\n", m->rope_first_frequency,
                m->rope_last_frequency, 2 * M_PI / m->rope_last_frequency);
         printf("rope magnitude   %.8g\n", m->rope_magnitude);
+        if (strcmp(m->passes, "plain")) printf("distances        %s: %s\n", m->passes, m->passes_detail);
     }
     if (strcmp(m->positions, "rotary")) printf("positions        %s\n", m->positions);
+    if (strcmp(m->logn, "off")) printf("log-n scaling    %s, L = %lld tokens\n", m->logn, (long long)m->logn_window);
     printf("keys and values  %lld bytes per token, %s for %lld tokens\n", (long long)m->kv_bytes_per_token,
            cli_bytes(bytes, (double)m->kv_bytes_per_token * (double)context), (long long)context);
 }

@@ -2,6 +2,7 @@
 #ifndef FL_FILE_CONFIG_H
 #define FL_FILE_CONFIG_H
 
+#include "position/passes.h"
 #include "position/rope.h"
 #include "tensor/dtype.h"
 
@@ -49,6 +50,9 @@ typedef struct fl_config {
     bool rotary;           /* queries and keys are rotated: rotary positions and xPos */
     bool rope_interleaved; /* pair i at (2i, 2i+1); else (i, i + dim/2) */
     fl_rope_spec rope;
+    fl_passes passes;    /* how distances are changed; its window and sinks are a session's affair */
+    fl_logn logn;        /* scaling of the logits by the length */
+    int64_t logn_window; /* its L, tokens */
     int32_t bos, pad; /* -1: none */
     int eos_count;
     int32_t eos[FL_MAX_EOS];

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "file/passes_config.h"
 #include "position/scaling_law.h"
 
 #define KEY 128
@@ -215,6 +216,7 @@ fl_status fl_gguf_config_write(fl_gguf_keys *keys, fl_gguf_rope_tensors *rope, c
     if (!t.family) return fl_fail(FL_ERR_UNSUPPORTED, "%s: family = %s: " FL_GGUF_FAMILIES, where, config->family);
     FL_TRY(file_type(type, &number));
     FL_TRY(check_activation(&t));
+    FL_TRY(fl_passes_config_refuse(config, where));
     fl_gguf_put_string(keys, "general.architecture", t.family->arch);
     fl_gguf_put_string(keys, "general.type", "model");
     fl_gguf_put_u32(keys, "general.file_type", number);

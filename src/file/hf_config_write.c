@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include "file/hf_config.h"
+#include "file/passes_config.h"
 #include "file/rope_config.h"
 
 /* Sets a key and remembers failure, so that a run of keys is checked once. */
@@ -174,6 +175,8 @@ static fl_status fill_config(json_t *root, const fl_config *c, fl_dtype type)
     set(root, "model_type", json_string(model_type), &failed);
     set(root, "vocab_size", json_integer(c->vocab), &failed);
     FL_TRY(writer_of(c->family)(root, c, &failed));
+    bool dual = !strcmp(c->family, "qwen2") || !strcmp(c->family, "qwen3");
+    FL_TRY(dual ? fl_passes_config_write(root, c) : fl_passes_config_refuse(c, "config.json"));
     set(root, "tie_word_embeddings", json_boolean(c->tied_head), &failed);
     set_tokens(root, c, &failed);
     set(root, "torch_dtype", json_string(torch_name(type)), &failed); /* version 5 reads this older name too */

@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 #include "file/export.h"
 #include "file/llama2c_layout.h"
+#include "file/passes_config.h"
 
 /* run.c of llama2.c has these built in; a model that needs others would be computed wrongly without a word. */
 static fl_status check_model(const fl_config *c, int version)
@@ -31,6 +32,7 @@ static fl_status check_model(const fl_config *c, int version)
     if (c->qk_norm || c->sliding_window)
         return fl_fail(FL_ERR_UNSUPPORTED,
                        "%s: norms of queries and keys, a sliding window: models with these do not fit", where);
+    FL_TRY(fl_passes_config_refuse(c, where));
     if (c->attention_bias || c->output_bias || c->mlp_bias)
         return fl_fail(FL_ERR_UNSUPPORTED, "%s: attention_bias, mlp_bias: models with biases do not fit", where);
     if (c->head_dim * c->heads != c->width)

@@ -9,9 +9,9 @@
 #include "file/checksum.h"
 
 #define MAGIC "FLMEMORY"
-#define VERSION 1
+#define VERSION 2
 #define ENDIANNESS 0x01020304u
-#define HEADER_BYTES 56
+#define HEADER_BYTES 72
 #define LAYER_BYTES 24
 #define MOST_IDENTITY 4096
 #define PAGE_ALIGNMENT 64
@@ -73,6 +73,11 @@ static int used_in_page(int64_t tokens, int64_t page)
     return (int)fl_min64(tokens - page * FL_PAGE_TOKENS, FL_PAGE_TOKENS);
 }
 
+static int64_t held_by(const fl_memory *m)
+{
+    return fl_memory_tokens(m) - fl_memory_evicted(m);
+}
+
 /* ---- saving ------------------------------------------------------------------------------------------------- */
 
 typedef struct saver {
@@ -101,7 +106,9 @@ static void save_header(saver *s, const fl_memory *m, const layout *l, size_t id
     put(header + 16, 8, l->size);
     put(header + 24, 4, (uint64_t)fl_memory_layers(m));
     put(header + 28, 4, identity_bytes);
-    put(header + 32, 8, (uint64_t)fl_memory_tokens(m));
+    put(header + 32, 8, (uint64_t)held_by(m));
+    put(header + 56, 8, (uint64_t)fl_memory_evicted(m));
+    put(header + 64, 8, (uint64_t)(fl_memory_evicted(m) ? fl_memory_hole(m) : 0));
     put(header + 40, 8, (uint64_t)ids);
     put(header + 48, 4, FL_PAGE_TOKENS);
     put(header + 52, 4, FL_TILE_KEYS);
@@ -123,7 +130,7 @@ static fl_status save_pages(saver *s, const fl_memory *m, const layout *l)
         fl_kv_shape shape = fl_memory_view(m, i).shape;
         size_t bytes = fl_kv_page_bytes(&shape);
         for (int64_t p = 0; p < l->pages_per_layer; p++) {
-            int used = used_in_page(fl_memory_tokens(m), p);
+            int used = used_in_page(held_by(m), p);
             const void *page = fl_memory_page(m, i, p);
             if (used == FL_PAGE_TOKENS) {
                 save(s, page, bytes);
@@ -152,7 +159,7 @@ fl_status fl_snapshot_save(const char *path, const fl_memory *m, const char *ide
     if (identity_bytes > MOST_IDENTITY)
         return fl_fail(FL_ERR_ARGUMENT, "%s: identity of %zu bytes: at most %d are kept", path, identity_bytes,
                        MOST_IDENTITY);
-    if (count < 0 || !lay_out(&l, m, identity_bytes, (uint64_t)fl_memory_tokens(m), (uint64_t)count))
+    if (count < 0 || !lay_out(&l, m, identity_bytes, (uint64_t)held_by(m), (uint64_t)count))
         return fl_fail(FL_ERR_ARGUMENT, "%s: %lld token ids: the file would have no size", path, (long long)count);
 
     saver s;
@@ -226,7 +233,7 @@ static fl_status check_header(const char *file, const uint8_t *b, size_t size, c
                        size);
     if (memcmp(b, MAGIC, 8)) return fl_fail(FL_ERR_FORMAT, "%s: offset 0: magic: is not a memory snapshot", file);
     uint64_t version = get(b + 8, 4);
-    if (version != VERSION) return bad_field(FL_ERR_UNSUPPORTED, file, 8, "version", version, "only version 1 is read");
+    if (version != VERSION) return bad_field(FL_ERR_UNSUPPORTED, file, 8, "version", version, "only version 2 is read");
     uint32_t endianness;
     memcpy(&endianness, b + 12, 4);
     if (endianness == __builtin_bswap32(ENDIANNESS))
@@ -319,6 +326,7 @@ fl_status fl_snapshot_parse(const char *file, const void *bytes, size_t size, fl
     FL_TRY(check_content(file, b, &l, identity, vocab));
 
     int64_t tokens = (int64_t)get(b + 32, 8), n = (int64_t)get(b + 40, 8);
+    int64_t evicted = (int64_t)get(b + 56, 8), hole = (int64_t)get(b + 64, 8);
     int32_t *list = fl_calloc((size_t)n, sizeof *list);
     if (!list) return FL_ERR_MEMORY;
     if (n) memcpy(list, b + l.ids, (size_t)n * 4);
@@ -329,6 +337,10 @@ fl_status fl_snapshot_parse(const char *file, const void *bytes, size_t size, fl
             fl_memory_commit(m);
         else
             fl_memory_rollback(m);
+    }
+    if (status == FL_OK && fl_memory_set_evicted(m, hole, evicted) != FL_OK) {
+        fl_memory_truncate(m, 0);
+        status = fl_fail_within(FL_ERR_FORMAT, "%s: offset 56", file);
     }
     if (status != FL_OK) {
         fl_free(list);

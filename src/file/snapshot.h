@@ -2,13 +2,14 @@
  *
  * The numbers of the header and the checksum are little-endian.
  *    0  "FLMEMORY"
- *    8  u32 version, 1
+ *    8  u32 version, 2
  *   12  u32 0x01020304 in the byte order of the token ids and the pages
  *   16  u64 bytes of the whole file
  *   24  u32 layers                    28  u32 bytes of the identity
- *   32  u64 tokens in the memory      40  u64 token ids
+ *   32  u64 tokens held by the memory 40  u64 token ids
  *   48  u32 tokens per page           52  u32 keys per tile
- *   56  layers x {u32 kv_heads, u32 head_dim, char k_type[8], char v_type[8]}
+ *   56  u64 tokens evicted            64  u64 the first of them (memory/memory.h); both 0: none
+ *   72  layers x {u32 kv_heads, u32 head_dim, char k_type[8], char v_type[8]}
  *       identity, zeros to a multiple of 4
  *       i32 token ids, zeros to a multiple of 64
  *       pages: layer after layer, whole pages; what lies beyond the last token is zero

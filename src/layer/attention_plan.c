@@ -199,6 +199,15 @@ static void prepare_angles(fl_run *r, fl_attention_plan *plan)
     if (unrotated) plan->stored = (fl_angles){0};
 }
 
+static double logn_factor(const fl_scheme *scheme, const fl_batch_seq *s, int64_t position)
+{
+    int64_t tokens = scheme->logn == FL_LOGN_LENGTH ? fl_max64(s->length, s->first_position + s->rows) : position + 1;
+    if (scheme->passes.kind == FL_PASSES_STREAM) tokens = fl_passes_span(&scheme->passes, tokens);
+    double seen = log((double)tokens), window = log((double)scheme->logn_window);
+    if (scheme->logn == FL_LOGN_LENGTH) return 1 + 0.1 * fmax(0, seen - window);
+    return scheme->logn == FL_LOGN_BEYOND ? fmax(1, seen / window) : seen / window;
+}
+
 static void prepare_logn(fl_run *r, fl_attention_plan *plan)
 {
     const fl_scheme *scheme = plan->scheme;
@@ -206,12 +215,8 @@ static void prepare_logn(fl_run *r, fl_attention_plan *plan)
     if (r->status != FL_OK || fl_arena_counting(r->data)) return;
     for (int i = 0; i < r->batch->sequences; i++) {
         const fl_batch_seq *s = &r->batch->seq[i];
-        for (int64_t j = 0; j < s->rows; j++) {
-            int64_t tokens = s->first_position + j + 1;
-            if (scheme->passes.kind == FL_PASSES_STREAM) tokens = fl_passes_span(&scheme->passes, tokens);
-            double factor = log((double)tokens) / log((double)scheme->logn_window);
-            plan->logit_scale[s->first_row + j] = (float)(scheme->logn == FL_LOGN_BEYOND ? fmax(1, factor) : factor);
-        }
+        for (int64_t j = 0; j < s->rows; j++)
+            plan->logit_scale[s->first_row + j] = (float)logn_factor(scheme, s, s->first_position + j);
     }
 }
 

@@ -6,10 +6,6 @@
 #include "position/passes.h"
 #include "position/rope.h"
 
-/* Scaling of the logits by the number of tokens a query sees, ln(p+1) / ln(L): beyond L alone (Self-Extend's and
- * ReRoPE's code), or at every position, as some models are trained (Su, 2021; Chiang, Cholak 2022). */
-typedef enum fl_logn { FL_LOGN_OFF, FL_LOGN_BEYOND, FL_LOGN_EVERYWHERE } fl_logn;
-
 /* How positions reach attention. Shared by all layers of a pass. */
 typedef struct fl_scheme {
     const fl_rope_spec *rope; /* NULL: q and k are not rotated */

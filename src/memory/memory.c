@@ -7,6 +7,8 @@
 #include "base/alloc.h"
 #include "base/size.h"
 
+#define MOST_EVICTED (INT64_C(1) << 48) /* more than any text has tokens */
+
 /* The count sits in front of the page's bytes; FL_ALIGNMENT keeps those aligned. */
 typedef struct page_header {
     atomic_size_t holders;
@@ -280,7 +282,7 @@ void fl_memory_evict(fl_memory *m, int64_t keep_first, int64_t keep_from)
 
 fl_status fl_memory_set_evicted(fl_memory *m, int64_t hole, int64_t evicted)
 {
-    if (evicted < 0 || evicted % FL_EVICT_TOKENS || evicted > INT64_MAX / 4 || hole < 0 || hole % FL_PAGE_TOKENS ||
+    if (evicted < 0 || evicted % FL_EVICT_TOKENS || evicted > MOST_EVICTED || hole < 0 || hole % FL_PAGE_TOKENS ||
         hole > m->tokens || (!evicted && hole))
         return fl_fail(FL_ERR_ARGUMENT, "%lld tokens cannot have been evicted from %lld on of a memory that holds %lld",
                        (long long)evicted, (long long)hole, (long long)m->tokens);

@@ -5,7 +5,7 @@
 
 #include "base/alloc.h"
 #include "base/size.h"
-#include "model/rope_options.h"
+#include "model/passes_options.h"
 #include "position/scaling_law.h"
 #include "text/model_tokenizer.h"
 
@@ -77,8 +77,17 @@ static fl_status set_scheme(fl_model *m, int64_t blockwise)
     if (blockwise == 0 && xpos) blockwise = fl_max64(c->window, 2);
     m->scheme = (fl_scheme){.rope = c->rotary ? &c->rope : NULL,
                             .interleaved = c->rope_interleaved,
-                            .passes = {.window = c->sliding_window, .block = fl_max64(blockwise, 0) / 2},
+                            .passes = c->passes,
+                            .logn = c->logn,
+                            .logn_window = c->logn_window,
                             .xpos = xpos};
+    fl_passes *passes = &m->scheme.passes;
+    passes->window = c->sliding_window;
+    passes->block = fl_max64(blockwise, 0) / 2;
+    if (passes->block && passes->kind != FL_PASSES_PLAIN)
+        return fl_fail(FL_ERR_UNSUPPORTED, "--blockwise %lld with --rope-scaling %s: choose one of the two",
+                       (long long)blockwise, fl_passes_name(passes));
+    fl_passes_method_of(passes)->describe(passes, m->passes_text, sizeof m->passes_text);
     if (c->positions != FL_POSITIONS_ALIBI) return FL_OK;
     double *slope = fl_calloc((size_t)c->heads, sizeof *slope);
     m->slopes = fl_calloc((size_t)c->heads, sizeof *m->slopes);
@@ -102,7 +111,7 @@ static fl_status open_parts(fl_model *m, const char *path, const fl_model_option
                        "and gpt2",
                        path, m->config.family);
     if (options->lora) FL_TRY(fl_checkpoint_need_rows(m->checkpoint, "merged with an adapter"));
-    FL_TRY(fl_rope_options_apply(&m->config, &options->rope, options->context));
+    FL_TRY(fl_position_options_apply(&m->config, options));
     FL_TRY(set_scheme(m, options->blockwise));
     fl_engine_lock(m->engine); /* merging and packing use the pool */
     fl_status s = FL_OK;
@@ -202,6 +211,10 @@ fl_status fl_model_get_info(const fl_model *m, fl_model_info *info)
                             .stored_type = fl_dtype_get(c->stored_type)->name,
                             .positions = fl_positions_name(c->positions),
                             .rotary = c->rotary,
+                            .passes = fl_passes_name(&c->passes),
+                            .passes_detail = m->passes_text,
+                            .logn = fl_logn_name(c->logn),
+                            .logn_window = c->logn_window,
                             .rope_scaling = c->rotary ? fl_rope_kind_name(c->rope.kind) : "none",
                             .rope_base = c->rotary ? c->rope.base : 0,
                             .rope_factor = c->rotary ? c->rope.factor : 1,

@@ -34,6 +34,7 @@ struct fl_model {
     const fl_arch *arch;
     fl_scheme scheme;
     float *slopes;                 /* of ALiBi, [heads] */
+    char passes_text[96]; /* the passes' parameters in words */
     fl_weight **weight;            /* in binding order; weight[i]->index == i */
     const fl_file_tensor **source; /* the tensor of the file, or of lora, that weight[i] is (a part of); NULL: panels */
     int weights, weight_capacity;

@@ -66,6 +66,13 @@ const char *fl_passes_name(const fl_passes *s)
     return s->kind == FL_PASSES_REROPE && s->leak > 0 ? "leaky-rerope" : methods[s->kind]->name;
 }
 
+const char *fl_logn_name(fl_logn logn)
+{
+    static const char *const names[] = {
+        [FL_LOGN_OFF] = "off", [FL_LOGN_BEYOND] = "beyond", [FL_LOGN_EVERYWHERE] = "everywhere", [FL_LOGN_LENGTH] = "length"};
+    return names[logn];
+}
+
 fl_status fl_passes_check(const fl_passes *s, int64_t trained)
 {
     if (s->window < 0 || s->sinks < 0)

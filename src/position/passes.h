@@ -36,6 +36,15 @@ typedef struct fl_passes {
     int64_t last;  /* dual chunk: the largest position of a query */
 } fl_passes;
 
+/* Scaling of the logits of a query at position p by ln(p+1) / ln(L): beyond L alone (the code of Self-Extend and
+ * ReRoPE), or at every position, as some models are trained (Su 2021; Chiang, Cholak 2022). */
+typedef enum fl_logn {
+    FL_LOGN_OFF,
+    FL_LOGN_BEYOND,
+    FL_LOGN_EVERYWHERE,
+    FL_LOGN_LENGTH /* beyond L, by 1 + 0.1 ln(n / L) for the n tokens of the text: vLLM with dual chunks */
+} fl_logn;
+
 /* A pass of one query: keys of positions lo <= k < hi (none if hi <= lo). */
 typedef struct fl_pass {
     int64_t lo, hi;
@@ -64,6 +73,7 @@ void fl_passes_compile(const fl_passes *s, int64_t position, fl_pass pass[FL_PAS
 
 /* "plain", "self-extend", "rerope", "leaky-rerope", "dual-chunk", "stream" */
 const char *fl_passes_name(const fl_passes *s);
+const char *fl_logn_name(fl_logn logn); /* "off", "beyond", "everywhere", "length" */
 /* Refuse parameters that make no sense for a model trained on `trained` tokens; the message names flag and value. */
 fl_status fl_passes_check(const fl_passes *s, int64_t trained);
 /* The largest position that occurs in a text of `length` tokens, plus 1. */

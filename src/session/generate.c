@@ -87,7 +87,7 @@ static fl_status deliver_rest(generation *g)
 static fl_status continue_text(generation *g)
 {
     const int32_t *ids = fl_session_ids(g->session);
-    int64_t count = fl_session_tokens(g->session);
+    int64_t count = fl_session_tokens(g->session) - fl_session_ids_begin(g->session);
     fl_detokenizer_init(&g->detokenizer, g->tokenizer, false);
     for (int64_t i = 0; i < count && !g->detokenizer.started; i++)
         FL_TRY(fl_detokenizer_push(&g->detokenizer, ids[i], &g->piece));
@@ -108,7 +108,7 @@ static fl_status step(generation *g)
     }
     int32_t id;
     FL_TRY(fl_sampler_next(&g->sampler, fl_session_logits(g->session), fl_session_ids(g->session),
-                           fl_session_tokens(g->session), &id));
+                           fl_session_tokens(g->session) - fl_session_ids_begin(g->session), &id));
     if (!g->options->ignore_eos && is_end_of_text(g, id)) {
         end(g, FL_FINISH_EOS);
         return FL_OK;

@@ -40,7 +40,14 @@ char *fl_session_identity(const fl_model *m, const fl_scheme *scheme)
     if (!scheme->rope || scheme->xpos) fl_buffer_format(&text, ", %s positions", fl_positions_name(c->positions));
     const fl_passes *p = &scheme->passes;
     if (p->block) fl_buffer_format(&text, ", blocks of %lld", (long long)p->block);
-    if (p->window)
+    if (p->kind != FL_PASSES_PLAIN) {
+        char detail[96];
+        fl_passes_method_of(p)->describe(p, detail, sizeof detail);
+        fl_buffer_format(&text, ", %s: %s", fl_passes_name(p), detail);
+    }
+    if (scheme->logn != FL_LOGN_OFF)
+        fl_buffer_format(&text, ", log-n %s %lld", fl_logn_name(scheme->logn), (long long)scheme->logn_window);
+    if (p->window && p->kind != FL_PASSES_STREAM)
         fl_buffer_format(&text, ", window %lld with %lld sinks", (long long)p->window, (long long)p->sinks);
     if (text.failed) fl_buffer_free(&text);
     return text.data;

@@ -12,6 +12,7 @@
 #include "file/snapshot.h"
 
 #define DEFAULT_CHUNK 512
+#define DEFAULT_SINKS 4
 #define LONGEST_CHUNK (1 << 20)
 #define LONGEST_TEXT (INT64_C(1) << 40)
 
@@ -23,7 +24,8 @@ struct fl_session {
     int64_t context, chunk, bytes_per_token, most_bytes;
     fl_run *run;
     fl_memory *memory;
-    int32_t *ids; /* [capacity], the first fl_memory_tokens of them read */
+    int32_t *ids;      /* [capacity], what was read from token ids_begin on */
+    int64_t ids_begin; /* not 0 only under FL_OVERFLOW_STREAM */
     int64_t capacity;
     float *logits; /* [vocab] */
     bool has_logits, warned;
@@ -40,16 +42,26 @@ static fl_status options_check(const fl_model *m, const fl_session_options *o)
     if (o->chunk < 0 || o->chunk > LONGEST_CHUNK)
         return fl_fail(FL_ERR_ARGUMENT, "chunk = %lld: give 1 to %d tokens, or 0 for %d", (long long)o->chunk,
                        LONGEST_CHUNK, DEFAULT_CHUNK);
-    if (o->sliding_window < 0 || o->sinks < 0)
+    if (o->sliding_window < 0 || o->sinks < (o->overflow == FL_OVERFLOW_STREAM ? -1 : 0))
         return fl_fail(FL_ERR_ARGUMENT, "window = %lld, sinks = %lld: neither may be negative",
                        (long long)o->sliding_window, (long long)o->sinks);
-    if (o->sinks > 0 && !o->sliding_window && !c->sliding_window)
+    if (o->sinks > 0 && !o->sliding_window && !c->sliding_window && o->overflow != FL_OVERFLOW_STREAM)
         return fl_fail(FL_ERR_ARGUMENT,
                        "sinks = %lld without a sliding window: every token is visible already; give "
                        "the window as well",
                        (long long)o->sinks);
-    if (o->overflow != FL_OVERFLOW_ERROR && o->overflow != FL_OVERFLOW_EXTEND)
+    if (o->overflow != FL_OVERFLOW_ERROR && o->overflow != FL_OVERFLOW_EXTEND && o->overflow != FL_OVERFLOW_STREAM)
         return fl_fail(FL_ERR_ARGUMENT, "overflow = %d: unknown policy", (int)o->overflow);
+    if (o->overflow == FL_OVERFLOW_STREAM && c->passes.kind != FL_PASSES_PLAIN)
+        return fl_fail(FL_ERR_UNSUPPORTED,
+                       "overflow = stream: the model is opened with --rope-scaling %s; choose one of the two",
+                       fl_passes_name(&c->passes));
+    if (o->overflow == FL_OVERFLOW_STREAM && m->scheme.passes.block)
+        return fl_fail(FL_ERR_UNSUPPORTED, "overflow = stream with --blockwise: choose one of the two");
+    if (o->overflow == FL_OVERFLOW_STREAM && c->positions != FL_POSITIONS_ROTARY)
+        return fl_fail(FL_ERR_UNSUPPORTED,
+                       "overflow = stream: this model of family %s has %s positions; streams are for rotary ones",
+                       c->family, fl_positions_name(c->positions));
     if (c->positions != FL_POSITIONS_LEARNED) return FL_OK;
     if (o->overflow == FL_OVERFLOW_EXTEND)
         return fl_fail(FL_ERR_UNSUPPORTED,
@@ -62,6 +74,24 @@ static fl_status options_check(const fl_model *m, const fl_session_options *o)
                        "beyond",
                        (long long)o->context, c->family, (long long)c->window);
     return FL_OK;
+}
+
+/* The model's scheme with this session's window and sinks; under STREAM also its context, the size of the cache. */
+static fl_status scheme_of(fl_session *s, const fl_model *m, const fl_session_options *o)
+{
+    fl_passes *p = &s->scheme.passes;
+    s->scheme = m->scheme;
+    if (o->sliding_window) p->window = o->sliding_window;
+    p->sinks = o->sinks ? o->sinks : p->sinks;
+    s->context = o->context ? o->context : fl_model_window(m);
+    if (o->overflow == FL_OVERFLOW_STREAM) {
+        p->kind = FL_PASSES_STREAM;
+        p->sinks = o->sinks < 0 ? 0 : o->sinks ? o->sinks : DEFAULT_SINKS;
+        int64_t room = fl_min64(s->context, fl_model_window(m)) - p->sinks;
+        if (!o->sliding_window) p->window = p->window ? fl_min64(p->window, room) : room;
+        s->context = p->sinks + p->window;
+    }
+    return fl_passes_check(p, p->kind == FL_PASSES_STREAM ? fl_model_window(m) : INT64_MAX);
 }
 
 static fl_status memory_create(fl_session *s)
@@ -88,16 +118,13 @@ static fl_status session_new(fl_session **out, const fl_model *m, const fl_sessi
     s->shape = shape;
     s->options.type_k = fl_model_kv_type_name(shape.k_type); /* the caller's text may be gone when this is forked */
     s->options.type_v = fl_model_kv_type_name(shape.v_type);
-    s->scheme = m->scheme;
-    if (o->sliding_window) s->scheme.passes.window = o->sliding_window;
-    s->scheme.passes.sinks = o->sinks ? o->sinks : s->scheme.passes.sinks;
-    s->context = o->context ? o->context : fl_model_window(m);
     s->chunk = o->chunk ? o->chunk : DEFAULT_CHUNK;
     s->bytes_per_token = m->config.layers * (int64_t)(fl_kv_page_bytes(&shape) / FL_PAGE_TOKENS);
     s->most_bytes = fl_physical_bytes();
     atomic_init(&s->cancel, false);
     s->logits = fl_calloc((size_t)m->config.vocab, sizeof *s->logits);
-    fl_status status = s->logits ? fl_run_create(&s->run, m->engine, 0, false) : FL_ERR_MEMORY;
+    fl_status status = s->logits ? scheme_of(s, m, o) : FL_ERR_MEMORY;
+    if (status == FL_OK) status = fl_run_create(&s->run, m->engine, 0, false);
     if (status != FL_OK) {
         fl_session_destroy(s);
         return status;
@@ -163,9 +190,14 @@ const int32_t *fl_session_ids(const fl_session *s)
     return s->ids;
 }
 
+int64_t fl_session_ids_begin(const fl_session *s)
+{
+    return s->ids_begin;
+}
+
 int64_t fl_session_room(const fl_session *s)
 {
-    if (s->options.overflow == FL_OVERFLOW_EXTEND) return LONGEST_TEXT - fl_session_tokens(s);
+    if (s->options.overflow != FL_OVERFLOW_ERROR) return LONGEST_TEXT - fl_session_tokens(s);
     return fl_max64(0, s->context - fl_session_tokens(s));
 }
 
@@ -211,18 +243,23 @@ static fl_status room_check(const fl_session *s, int64_t count)
                        : s->model->config.positions == FL_POSITIONS_ROTARY
                            ? " with a rope scaling, or overflow = extend"
                            : ", or overflow = extend");
-    int64_t most = s->most_bytes / s->bytes_per_token;
-    if (s->most_bytes > 0 && held + count > most)
+    int64_t most = s->most_bytes / s->bytes_per_token, kept = held + count;
+    /* The cache, what an eviction leaves beside it, and a chunk. */
+    if (s->scheme.passes.kind == FL_PASSES_STREAM)
+        kept = fl_min64(kept, s->context + FL_EVICT_TOKENS + 2 * FL_PAGE_TOKENS + s->chunk);
+    if (s->most_bytes > 0 && kept > most)
         return fl_fail(FL_ERR_MEMORY,
                        "%lld tokens need %.1f GiB of keys and values; this machine has %.1f GiB, enough "
                        "for %lld tokens",
-                       (long long)(held + count), (double)(held + count) * (double)s->bytes_per_token / 0x1p30,
+                       (long long)kept, (double)kept * (double)s->bytes_per_token / 0x1p30,
                        (double)s->most_bytes / 0x1p30, (long long)most);
     return FL_OK;
 }
 
+/* Room for the ids of the first `total` tokens, less those forgotten. */
 static fl_status ids_reserve(fl_session *s, int64_t total)
 {
+    total -= s->ids_begin;
     if (total <= s->capacity) return FL_OK;
     int64_t capacity = fl_max64(total, fl_max64(256, s->capacity + s->capacity / 2));
     int32_t *ids = fl_realloc(s->ids, (size_t)capacity, sizeof *ids);
@@ -237,17 +274,33 @@ void fl_session_set_overlay(fl_session *s, const fl_overlay *overlay)
     s->overlay = overlay;
 }
 
+/* Ids go when their keys have gone, many at a time. Not during a read: it may be one of the session's own ids. */
+static void ids_forget(fl_session *s)
+{
+    int64_t first = fl_memory_evicted(s->memory) ? fl_memory_hole(s->memory) + fl_memory_evicted(s->memory) : 0;
+    int64_t gone = first - s->ids_begin, kept = fl_session_tokens(s) - first;
+    if (gone < FL_EVICT_TOKENS || gone < kept) return;
+    memmove(s->ids, s->ids + gone, (size_t)kept * sizeof *s->ids);
+    s->ids_begin = first;
+}
+
 static void warn_beyond_window(fl_session *s, int64_t total)
 {
     int64_t window = fl_model_window(s->model);
     const fl_rope_spec *rope = s->scheme.rope;
     fl_positions positions = s->model->config.positions;
-    if (s->warned || total <= window || positions == FL_POSITIONS_LEARNED) return;
+    if (s->warned || total <= window || positions == FL_POSITIONS_LEARNED ||
+        s->scheme.passes.kind == FL_PASSES_STREAM)
+        return;
+    if (fl_passes_reach(&s->scheme.passes, window) == INT64_MAX && s->scheme.passes.kind != FL_PASSES_PLAIN) return;
     s->warned = true;
     const fl_log *log = &s->model->engine->log;
     if (positions != FL_POSITIONS_ROTARY)
         fl_log_write(log, FL_LOG_WARN, "positions reach %lld but the model was trained on %lld, with %s positions",
                      (long long)total, (long long)window, fl_positions_name(positions));
+    else if (s->scheme.passes.kind != FL_PASSES_PLAIN)
+        fl_log_write(log, FL_LOG_WARN, "the text reaches %lld tokens but %s (%s) reaches %lld: expect nonsense beyond",
+                     (long long)total, fl_passes_name(&s->scheme.passes), s->model->passes_text, (long long)window);
     else if (rope->kind == FL_ROPE_PLAIN)
         fl_log_write(log, FL_LOG_WARN,
                      "positions reach %lld but the model was trained on %lld and no rope scaling is "
@@ -268,7 +321,7 @@ static fl_status read_chunk(fl_session *s, const int32_t *ids, int64_t rows, int
         .memory = s->memory, .first_row = 0, .rows = rows, .first_position = held, .length = total};
     fl_batch batch = {.sequences = 1, .seq = &sequence, .rows = rows, .tokens = ids, .scheme = &s->scheme};
     FL_TRY(fl_model_pass(s->model, s->run, &batch, s->overlay, false, head));
-    memmove(s->ids + held, ids, (size_t)rows * sizeof *ids); /* ids may be the session's own, read again */
+    memmove(s->ids + held - s->ids_begin, ids, (size_t)rows * sizeof *ids); /* ids may be the session's own, read again */
     s->has_logits = false;
     return FL_OK;
 }
@@ -338,6 +391,7 @@ fl_status fl_session_read(fl_session *s, const int32_t *ids, int64_t count)
     FL_TRY(ids_reserve(s, fl_session_tokens(s) + count));
     warn_beyond_window(s, fl_session_tokens(s) + count);
     fl_status status = read_all(s, ids, count, NULL, NULL, NULL);
+    ids_forget(s);
     /* One cancellation ends one read. A flag that came too late for this one stays for the next. */
     if (status == FL_ERR_CANCELLED) atomic_store_explicit(&s->cancel, false, memory_order_relaxed);
     return status;
@@ -356,6 +410,7 @@ fl_status fl_session_score(fl_session *s, const int32_t *ids, int64_t count, con
     fl_status status = row && target ? read_all(s, ids, count - 1, score, row, target) : FL_ERR_MEMORY;
     fl_free(row);
     fl_free(target);
+    ids_forget(s);
     if (status == FL_ERR_CANCELLED) atomic_store_explicit(&s->cancel, false, memory_order_relaxed);
     return status;
 }
@@ -368,7 +423,14 @@ fl_status fl_session_truncate(fl_session *s, int64_t count)
         return fl_fail(FL_ERR_ARGUMENT, "fl_session_truncate: count = %lld of %lld tokens", (long long)count,
                        s ? (long long)fl_session_tokens(s) : 0);
     if (count == fl_session_tokens(s)) return FL_OK;
+    int64_t begin = fl_memory_hole(s->memory) + fl_memory_evicted(s->memory);
+    if (fl_memory_evicted(s->memory) && count > 0 && fl_max64(0, count + 1 - s->scheme.passes.window) < begin)
+        return fl_fail(FL_ERR_STATE,
+                       "fl_session_truncate: count = %lld: the next token would see some that have been forgotten, up "
+                       "to token %lld; truncate to 0 and read again",
+                       (long long)count, (long long)begin);
     fl_memory_truncate(s->memory, count);
+    if (!count) s->ids_begin = 0;
     s->has_logits = false;
     return FL_OK;
 }
@@ -377,8 +439,9 @@ static fl_status fork_parts(fl_session *copy, const fl_session *s)
 {
     int64_t tokens = fl_session_tokens(s);
     FL_TRY(fl_memory_fork(&copy->memory, s->memory));
+    copy->ids_begin = s->ids_begin;
     FL_TRY(ids_reserve(copy, tokens));
-    if (tokens) memcpy(copy->ids, s->ids, (size_t)tokens * sizeof *s->ids);
+    if (tokens) memcpy(copy->ids, s->ids, (size_t)(tokens - s->ids_begin) * sizeof *s->ids);
     memcpy(copy->logits, s->logits, (size_t)s->model->config.vocab * sizeof *s->logits);
     copy->has_logits = s->has_logits;
     copy->warned = s->warned;
@@ -404,7 +467,7 @@ fl_status fl_session_save(const fl_session *s, const char *path)
     if (!s || !path) return fl_fail(FL_ERR_ARGUMENT, "fl_session_save: an argument is NULL");
     char *identity = fl_session_identity(s->model, &s->scheme);
     if (!identity) return FL_ERR_MEMORY;
-    fl_status status = fl_snapshot_save(path, s->memory, identity, s->ids, fl_session_tokens(s));
+    fl_status status = fl_snapshot_save(path, s->memory, identity, s->ids, fl_session_tokens(s) - s->ids_begin);
     fl_free(identity);
     return status;
 }
@@ -416,15 +479,18 @@ static fl_status restore_into(fl_session *fresh, const char *path, const char *i
     FL_TRY(memory_create(fresh));
     FL_TRY(fl_snapshot_load(path, fresh->memory, identity, fresh->model->config.vocab, &fresh->ids, &count));
     fresh->capacity = count;
-    if (count != fl_session_tokens(fresh))
+    int64_t tokens = fl_session_tokens(fresh), least = tokens;
+    if (fl_memory_evicted(fresh->memory)) least -= fl_memory_hole(fresh->memory) + fl_memory_evicted(fresh->memory);
+    if (count < least || count > tokens)
         return fl_fail(FL_ERR_FORMAT, "%s: holds %lld token ids for a memory of %lld tokens", path, (long long)count,
-                       (long long)fl_session_tokens(fresh));
+                       (long long)tokens);
     if (!count) return FL_OK;
-    int64_t room = fresh->options.overflow == FL_OVERFLOW_EXTEND ? LONGEST_TEXT : fresh->context;
-    if (count > room)
+    fresh->ids_begin = tokens - count;
+    int64_t room = fresh->options.overflow != FL_OVERFLOW_ERROR ? LONGEST_TEXT : fresh->context;
+    if (tokens > room)
         return fl_fail(FL_ERR_WINDOW, "%s: holds %lld tokens but the context holds %lld: set a larger context", path,
-                       (long long)count, (long long)fresh->context);
-    fl_memory_truncate(fresh->memory, count - 1);
+                       (long long)tokens, (long long)fresh->context);
+    fl_memory_truncate(fresh->memory, tokens - 1);
     return read_last_chunk(fresh, fresh->ids + count - 1, 1);
 }
 
@@ -443,6 +509,7 @@ fl_status fl_session_restore(fl_session *s, const char *path)
         s->ids = fresh->ids, fresh->ids = ids;
         s->logits = fresh->logits, fresh->logits = logits;
         s->capacity = fresh->capacity;
+        s->ids_begin = fresh->ids_begin;
         s->has_logits = fresh->has_logits;
     }
     fl_session_destroy(fresh);

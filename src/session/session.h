@@ -7,7 +7,7 @@
 const fl_model *fl_session_model(const fl_session *session);
 /* Read with a training model's present numbers, borrowed; for a session that has read nothing. */
 void fl_session_set_overlay(fl_session *session, const fl_overlay *overlay);
-/* Tokens that may still be read: what is left of the context, INT64_MAX under FL_OVERFLOW_EXTEND. */
+/* Tokens that may still be read: what is left of the context, near INT64_MAX under other policies than ERROR. */
 int64_t fl_session_room(const fl_session *session);
 
 /* What to judge while a text is read. Entry i of an array is about ids[first + i]; any array may be NULL. */
@@ -24,7 +24,7 @@ typedef struct fl_score {
  * judges there means to. The session has no logits afterwards. */
 fl_status fl_session_score(fl_session *session, const int32_t *ids, int64_t count, const fl_score *score);
 
-/* One line of text that differs when the model, its rotary schedule or the attention window differ: keys and values
+/* One line of text that differs when the model, its position scheme or the attention window differ: keys and values
  * made under one identity mean nothing under another. Weights are sampled (the first bytes of each tensor), not read in
  * full. NULL with FL_ERR_MEMORY recorded; fl_free. */
 char *fl_session_identity(const fl_model *model, const fl_scheme *scheme);

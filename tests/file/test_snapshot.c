@@ -127,7 +127,7 @@ static void test_same_bytes(void **state)
 
 /* Bytes of a snapshot of 70 tokens and five ids; offsets follow file/snapshot.h. */
 #define TOKENS 70
-#define IDENTITY_AT (56 + 24 * LAYERS)
+#define IDENTITY_AT (72 + 24 * LAYERS)
 #define IDS_AT (IDENTITY_AT + 24)
 
 static fl_buffer good_file(void **state)
@@ -176,7 +176,7 @@ static const struct {
 } refused[] = {
     {0, 1, 'f', FL_ERR_FORMAT, "offset 0: magic"},
     {8, 4, 0, FL_ERR_UNSUPPORTED, "offset 8: version = 0"},
-    {8, 4, 2, FL_ERR_UNSUPPORTED, "offset 8: version = 2"},
+    {8, 4, 1, FL_ERR_UNSUPPORTED, "offset 8: version = 1"},
     {12, 4, 0x04030201, FL_ERR_UNSUPPORTED, "offset 12: byte order"},
     {12, 4, 0, FL_ERR_FORMAT, "offset 12: byte order = 0"},
     {16, 8, 0, FL_ERR_FORMAT, "offset 16: file size = 0"},
@@ -199,17 +199,21 @@ static const struct {
     {40, 8, UINT64_MAX / 8, FL_ERR_FORMAT, "token ids"},
     {48, 4, 128, FL_ERR_UNSUPPORTED, "offset 48: tokens per page = 128"},
     {52, 4, 32, FL_ERR_UNSUPPORTED, "offset 52: keys per tile = 32"},
-    {56, 4, 3, FL_ERR_STATE, "offset 56: layer 0: kv_heads = 3"},
-    {60, 4, 0, FL_ERR_STATE, "offset 60: layer 0: head_dim = 0"},
-    {64, 1, 'B', FL_ERR_STATE, "offset 64: layer 0: k_type"},
-    {71, 1, 'x', FL_ERR_STATE, "offset 64: layer 0: k_type"},
-    {72, 8, 0, FL_ERR_STATE, "offset 72: layer 0: v_type"},
-    {80, 4, UINT32_MAX, FL_ERR_STATE, "offset 80: layer 1: kv_heads = 4294967295"},
+    {56, 8, 1, FL_ERR_FORMAT, "offset 56: 1 tokens cannot have been evicted"},
+    {56, 8, UINT64_MAX, FL_ERR_FORMAT, "offset 56"},
+    {56, 8, 1024ull << 50, FL_ERR_FORMAT, "offset 56"},
+    {64, 8, 256, FL_ERR_FORMAT, "offset 56"},
+    {72, 4, 3, FL_ERR_STATE, "offset 72: layer 0: kv_heads = 3"},
+    {76, 4, 0, FL_ERR_STATE, "offset 76: layer 0: head_dim = 0"},
+    {80, 1, 'B', FL_ERR_STATE, "offset 80: layer 0: k_type"},
+    {87, 1, 'x', FL_ERR_STATE, "offset 80: layer 0: k_type"},
+    {88, 8, 0, FL_ERR_STATE, "offset 88: layer 0: v_type"},
+    {96, 4, UINT32_MAX, FL_ERR_STATE, "offset 96: layer 1: kv_heads = 4294967295"},
     {IDENTITY_AT, 1, 'S', FL_ERR_STATE, "identity"},
     {IDENTITY_AT + 23, 1, 0, FL_ERR_STATE, "identity"},
-    {IDS_AT, 4, UINT32_MAX, FL_ERR_FORMAT, "offset 152: token id = -1"},
-    {IDS_AT + 16, 4, VOCAB, FL_ERR_FORMAT, "offset 168: token id = 512"},
-    {IDS_AT + 20, 1, 1, FL_ERR_FORMAT, "offset 172: padding = 1"},
+    {IDS_AT, 4, UINT32_MAX, FL_ERR_FORMAT, "offset 168: token id = -1"},
+    {IDS_AT + 16, 4, VOCAB, FL_ERR_FORMAT, "offset 184: token id = 512"},
+    {IDS_AT + 20, 1, 1, FL_ERR_FORMAT, "offset 188: padding = 1"},
 };
 
 static void test_refused(void **state)
