@@ -24,10 +24,10 @@ static json_t *id_or_null(int32_t id)
 static json_t *rope_json(const fl_model_info *m)
 {
     if (!m->rotary) return json_null();
-    return json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:s, s:s, s:s, s:I}", "scaling", m->rope_scaling, "base", m->rope_base, "factor",
-                     m->rope_factor, "first_frequency", m->rope_first_frequency, "last_frequency",
-                     m->rope_last_frequency, "magnitude", m->rope_magnitude, "passes", m->passes, "passes_detail", m->passes_detail, "logn",
-                     m->logn, "logn_window", (json_int_t)m->logn_window);
+    return json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:s, s:s, s:s, s:I}", "scaling", m->rope_scaling, "base",
+                     m->rope_base, "factor", m->rope_factor, "first_frequency", m->rope_first_frequency,
+                     "last_frequency", m->rope_last_frequency, "magnitude", m->rope_magnitude, "passes", m->passes,
+                     "passes_detail", m->passes_detail, "logn", m->logn, "logn_window", (json_int_t)m->logn_window);
 }
 
 static int print_json(const fl_model_info *m, int64_t context)

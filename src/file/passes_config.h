@@ -1,4 +1,5 @@
-/* What files say of position schemes that change passes: config.json's dual_chunk_attention_config, and nothing else. */
+/* What files say of position schemes that change passes: config.json's dual_chunk_attention_config, and nothing else.
+ */
 #ifndef FL_FILE_PASSES_CONFIG_H
 #define FL_FILE_PASSES_CONFIG_H
 

@@ -45,13 +45,13 @@ static fl_status check_belongs(const request *q, const fl_passes_options *o)
         const char *flag, *method;
         double value;
         bool fits;
-    } list[] = {
-        {"--grp-attn-n", "self-extend", o->group > 1 ? (double)o->group : o->group < 0, q->kind == FL_PASSES_SELF_EXTEND},
-        {"--grp-attn-w", "self-extend", (double)o->group_window, q->kind == FL_PASSES_SELF_EXTEND},
-        {"--rerope-window", "rerope or leaky-rerope", (double)o->rerope_window, q->kind == FL_PASSES_REROPE},
-        {"--rerope-leak", "leaky-rerope", o->rerope_leak, q->kind == FL_PASSES_REROPE && q->leaky},
-        {"--dual-chunk-size", "dual-chunk", (double)o->chunk_size, q->kind == FL_PASSES_DUAL_CHUNK},
-        {"--dual-chunk-local", "dual-chunk", (double)o->chunk_local, q->kind == FL_PASSES_DUAL_CHUNK}};
+    } list[] = {{"--grp-attn-n", "self-extend", o->group > 1 ? (double)o->group : o->group < 0,
+                 q->kind == FL_PASSES_SELF_EXTEND},
+                {"--grp-attn-w", "self-extend", (double)o->group_window, q->kind == FL_PASSES_SELF_EXTEND},
+                {"--rerope-window", "rerope or leaky-rerope", (double)o->rerope_window, q->kind == FL_PASSES_REROPE},
+                {"--rerope-leak", "leaky-rerope", o->rerope_leak, q->kind == FL_PASSES_REROPE && q->leaky},
+                {"--dual-chunk-size", "dual-chunk", (double)o->chunk_size, q->kind == FL_PASSES_DUAL_CHUNK},
+                {"--dual-chunk-local", "dual-chunk", (double)o->chunk_local, q->kind == FL_PASSES_DUAL_CHUNK}};
     for (size_t i = 0; i < sizeof list / sizeof *list; i++)
         if (list[i].value != 0 && !list[i].fits)
             return fl_fail(FL_ERR_ARGUMENT, "%s %g goes with --rope-scaling %s", list[i].flag, list[i].value,
@@ -152,7 +152,8 @@ fl_status fl_position_options_apply(fl_config *c, const fl_model_options *option
     }
     FL_TRY(fl_rope_options_apply(c, &rope, options->context));
     FL_TRY(apply_logn(c, &options->passes));
-    if (q.kind == FL_PASSES_PLAIN) return c->passes.kind == FL_PASSES_PLAIN ? FL_OK : fl_passes_check(&c->passes, c->window);
+    if (q.kind == FL_PASSES_PLAIN)
+        return c->passes.kind == FL_PASSES_PLAIN ? FL_OK : fl_passes_check(&c->passes, c->window);
     if (c->positions != FL_POSITIONS_ROTARY)
         return fl_fail(FL_ERR_UNSUPPORTED,
                        "this model of family %s has %s positions: --rope-scaling %s is for rotary positions", c->family,

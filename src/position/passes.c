@@ -68,8 +68,10 @@ const char *fl_passes_name(const fl_passes *s)
 
 const char *fl_logn_name(fl_logn logn)
 {
-    static const char *const names[] = {
-        [FL_LOGN_OFF] = "off", [FL_LOGN_BEYOND] = "beyond", [FL_LOGN_EVERYWHERE] = "everywhere", [FL_LOGN_LENGTH] = "length"};
+    static const char *const names[] = {[FL_LOGN_OFF] = "off",
+                                        [FL_LOGN_BEYOND] = "beyond",
+                                        [FL_LOGN_EVERYWHERE] = "everywhere",
+                                        [FL_LOGN_LENGTH] = "length"};
     return names[logn];
 }
 

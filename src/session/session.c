@@ -289,8 +289,7 @@ static void warn_beyond_window(fl_session *s, int64_t total)
     int64_t window = fl_model_window(s->model);
     const fl_rope_spec *rope = s->scheme.rope;
     fl_positions positions = s->model->config.positions;
-    if (s->warned || total <= window || positions == FL_POSITIONS_LEARNED ||
-        s->scheme.passes.kind == FL_PASSES_STREAM)
+    if (s->warned || total <= window || positions == FL_POSITIONS_LEARNED || s->scheme.passes.kind == FL_PASSES_STREAM)
         return;
     if (fl_passes_reach(&s->scheme.passes, window) == INT64_MAX && s->scheme.passes.kind != FL_PASSES_PLAIN) return;
     s->warned = true;
@@ -321,7 +320,8 @@ static fl_status read_chunk(fl_session *s, const int32_t *ids, int64_t rows, int
         .memory = s->memory, .first_row = 0, .rows = rows, .first_position = held, .length = total};
     fl_batch batch = {.sequences = 1, .seq = &sequence, .rows = rows, .tokens = ids, .scheme = &s->scheme};
     FL_TRY(fl_model_pass(s->model, s->run, &batch, s->overlay, false, head));
-    memmove(s->ids + held - s->ids_begin, ids, (size_t)rows * sizeof *ids); /* ids may be the session's own, read again */
+    /* ids may be the session's own, read again */
+    memmove(s->ids + held - s->ids_begin, ids, (size_t)rows * sizeof *ids);
     s->has_logits = false;
     return FL_OK;
 }
