@@ -205,6 +205,12 @@ void cli_session_options(fl_session_options *out, const cli_common *o)
     out->progress = cli_progress;
 }
 
+const char *cli_method_name(const cli_common *o, const fl_model_info *info)
+{
+    if (o->overflow == FL_OVERFLOW_STREAM) return "stream";
+    return strcmp(info->passes, "plain") ? info->passes : info->rope_scaling;
+}
+
 int cli_open_session(cli_work *w, const cli_call *call, const cli_common *o)
 {
     int status = cli_open_model(w, call, o);

@@ -47,6 +47,9 @@ void cli_model_options(fl_model_options *out, const cli_common *o);
 void cli_session_options(fl_session_options *out, const cli_common *o);
 void cli_sampler_options(fl_sampler_options *out, const cli_common *o);
 
+/* The position method in force, for labels: "stream", "self-extend", else the rope scaling. */
+const char *cli_method_name(const cli_common *o, const fl_model_info *info);
+
 /* A usage error: "furlong: error: ..." and where to find help -> CLI_USAGE. */
 int cli_misused(const cli_call *call, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

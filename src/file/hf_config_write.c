@@ -175,8 +175,7 @@ static fl_status fill_config(json_t *root, const fl_config *c, fl_dtype type)
     set(root, "model_type", json_string(model_type), &failed);
     set(root, "vocab_size", json_integer(c->vocab), &failed);
     FL_TRY(writer_of(c->family)(root, c, &failed));
-    bool dual = !strcmp(c->family, "qwen2") || !strcmp(c->family, "qwen3");
-    FL_TRY(dual ? fl_passes_config_write(root, c) : fl_passes_config_refuse(c, "config.json"));
+    FL_TRY(fl_passes_config_write(root, c));
     set(root, "tie_word_embeddings", json_boolean(c->tied_head), &failed);
     set_tokens(root, c, &failed);
     set(root, "torch_dtype", json_string(torch_name(type)), &failed); /* version 5 reads this older name too */

@@ -1,22 +1,21 @@
 #include "file/passes_config.h"
 
-#define BLOCK "dual_chunk_attention_config"
+#include <string.h>
 
-fl_status fl_passes_config_read(fl_config *c, const json_t *root, const char *file)
+#define BLOCK "dual_chunk_attention_config"
+#define LOGN "logn_attention"
+
+static fl_status read_dual_chunk(fl_config *c, const fl_json_at *at)
 {
-    const json_t *block = json_object_get(root, BLOCK);
-    if (!block || json_is_null(block)) return FL_OK;
-    fl_json_at in = {root, file, ""}, at = {block, file, BLOCK "."};
-    if (!json_is_object(block)) return fl_json_fail(FL_ERR_FORMAT, &in, BLOCK, "must be an object");
     int64_t size = 0, local = 0, original = 0;
-    FL_TRY(fl_json_need(&at, "chunk_size"));
-    FL_TRY(fl_json_need(&at, "local_size"));
-    FL_TRY(fl_json_int(&at, "chunk_size", 2, INT32_MAX, &size, NULL));
-    FL_TRY(fl_json_int(&at, "local_size", 0, INT32_MAX, &local, NULL));
-    FL_TRY(fl_json_int(&at, "original_max_position_embeddings", 0, INT32_MAX, &original, NULL));
-    if (local >= size) return fl_json_fail(FL_ERR_FORMAT, &at, "local_size", "must be less than chunk_size");
-    if (size > c->window) return fl_json_fail(FL_ERR_FORMAT, &at, "chunk_size", "is beyond the window");
-    if (original == 1) return fl_json_fail(FL_ERR_FORMAT, &at, "original_max_position_embeddings", "is no window");
+    FL_TRY(fl_json_need(at, "chunk_size"));
+    FL_TRY(fl_json_need(at, "local_size"));
+    FL_TRY(fl_json_int(at, "chunk_size", 2, INT32_MAX, &size, NULL));
+    FL_TRY(fl_json_int(at, "local_size", 0, INT32_MAX, &local, NULL));
+    FL_TRY(fl_json_int(at, "original_max_position_embeddings", 0, INT32_MAX, &original, NULL));
+    if (local >= size) return fl_json_fail(FL_ERR_FORMAT, at, "local_size", "must be less than chunk_size");
+    if (size > c->window) return fl_json_fail(FL_ERR_FORMAT, at, "chunk_size", "is beyond max_position_embeddings");
+    if (original == 1) return fl_json_fail(FL_ERR_FORMAT, at, "original_max_position_embeddings", "is no window");
     c->passes = (fl_passes){.kind = FL_PASSES_DUAL_CHUNK, .last = size, .chunk = size - local};
     if (original) {
         c->logn = FL_LOGN_LENGTH;
@@ -25,24 +24,52 @@ fl_status fl_passes_config_read(fl_config *c, const json_t *root, const char *fi
     return FL_OK;
 }
 
+static fl_status read_logn(fl_config *c, const fl_json_at *at)
+{
+    const char *form = NULL;
+    FL_TRY(fl_json_need(at, "form"));
+    FL_TRY(fl_json_need(at, "window"));
+    FL_TRY(fl_json_string(at, "form", &form));
+    FL_TRY(fl_json_int(at, "window", 2, INT32_MAX, &c->logn_window, NULL));
+    if (fl_logn_parse(&c->logn, form)) return FL_OK;
+    return fl_json_fail(FL_ERR_FORMAT, at, "form", "must be beyond, everywhere or length");
+}
+
+fl_status fl_passes_config_read(fl_config *c, const json_t *root, const char *file)
+{
+    static const struct {
+        const char *key, *prefix;
+        fl_status (*read)(fl_config *c, const fl_json_at *at);
+    } blocks[] = {{BLOCK, BLOCK ".", read_dual_chunk}, {LOGN, LOGN ".", read_logn}};
+    for (size_t i = 0; i < 2; i++) {
+        const json_t *block = json_object_get(root, blocks[i].key);
+        if (!block || json_is_null(block)) continue;
+        fl_json_at in = {root, file, ""}, at = {block, file, blocks[i].prefix};
+        if (!json_is_object(block)) return fl_json_fail(FL_ERR_FORMAT, &in, blocks[i].key, "must be an object");
+        FL_TRY(blocks[i].read(c, &at));
+    }
+    return FL_OK;
+}
+
+static json_t *dual_chunk_block(const fl_config *c)
+{
+    json_int_t size = c->passes.last, local = c->passes.last - c->passes.chunk, original = c->logn_window;
+    if (c->logn != FL_LOGN_LENGTH) return json_pack("{sI sI}", "chunk_size", size, "local_size", local);
+    return json_pack("{sI sI sI}", "chunk_size", size, "local_size", local, "original_max_position_embeddings",
+                     original);
+}
+
 fl_status fl_passes_config_write(json_t *root, const fl_config *c)
 {
-    if (c->passes.kind == FL_PASSES_PLAIN) return fl_passes_config_refuse(c, "config.json");
-    if (c->passes.kind != FL_PASSES_DUAL_CHUNK || (c->logn != FL_LOGN_OFF && c->logn != FL_LOGN_LENGTH)) {
-        fl_config refused = *c;
-        if (c->passes.kind == FL_PASSES_DUAL_CHUNK) refused.passes.kind = FL_PASSES_PLAIN; /* it is the log-n scaling */
-        return fl_passes_config_refuse(&refused, "config.json");
-    }
-    json_t *block = json_pack("{sI sI}", "chunk_size", (json_int_t)c->passes.last, "local_size",
-                              (json_int_t)(c->passes.last - c->passes.chunk));
-    if (block && c->logn == FL_LOGN_LENGTH &&
-        json_object_set_new(block, "original_max_position_embeddings", json_integer(c->logn_window))) {
-        json_decref(block);
-        block = NULL;
-    }
-    if (!block || json_object_set_new(root, BLOCK, block))
-        return fl_fail(FL_ERR_MEMORY, "config.json: no memory for the JSON");
-    return FL_OK;
+    bool dual = c->passes.kind == FL_PASSES_DUAL_CHUNK;
+    bool qwen = !strcmp(c->family, "qwen2") || !strcmp(c->family, "qwen3");
+    if (c->passes.kind != FL_PASSES_PLAIN && !(dual && qwen)) return fl_passes_config_refuse(c, "config.json");
+    bool failed = dual && json_object_set_new(root, BLOCK, dual_chunk_block(c));
+    if (c->logn != FL_LOGN_OFF && !(dual && c->logn == FL_LOGN_LENGTH))
+        failed |= json_object_set_new(
+                      root, LOGN,
+                      json_pack("{ss sI}", "form", fl_logn_name(c->logn), "window", (json_int_t)c->logn_window)) != 0;
+    return failed ? fl_fail(FL_ERR_MEMORY, "config.json: no memory for the JSON") : FL_OK;
 }
 
 fl_status fl_passes_config_refuse(const fl_config *c, const char *where)

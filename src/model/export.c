@@ -87,6 +87,9 @@ fl_status fl_model_write(const fl_model *m, const fl_overlay *overlay, const cha
         }
         count++;
     }
+    if (m->config.logn != FL_LOGN_OFF)
+        fl_log_write(&m->engine->log, FL_LOG_WARN,
+                     "%s: log-n scaling is written as logn_attention, which other programs do not read", folder);
     if (s == FL_OK) s = fl_hf_write(folder, &m->config, tensor, count, type, m->checkpoint);
     for (int64_t i = 0; copy && i < count; i++)
         fl_free(copy[i]);

@@ -118,18 +118,14 @@ static fl_status apply_passes(fl_config *c, request *q, const fl_passes_options 
 
 static fl_status apply_logn(fl_config *c, const fl_passes_options *o)
 {
-    bool found = !o->logn;
-    for (fl_logn i = FL_LOGN_OFF; o->logn && i <= FL_LOGN_LENGTH; i++)
-        if (!strcmp(o->logn, fl_logn_name(i))) {
-            c->logn = i;
-            found = true;
-        }
-    if (!found) return fl_fail(FL_ERR_ARGUMENT, "--logn %s: choose off, beyond, everywhere or length", o->logn);
+    fl_logn before = c->logn;
+    if (o->logn && !fl_logn_parse(&c->logn, o->logn))
+        return fl_fail(FL_ERR_ARGUMENT, "--logn %s: choose off, beyond, everywhere or length", o->logn);
     if (o->logn_window && c->logn == FL_LOGN_OFF)
         return fl_fail(FL_ERR_ARGUMENT, "--logn-window %lld goes with --logn beyond or everywhere",
                        (long long)o->logn_window);
     if (c->logn == FL_LOGN_OFF) return FL_OK;
-    if (!o->logn_window && c->logn_window) return FL_OK; /* the file's */
+    if (!o->logn_window && before != FL_LOGN_OFF) return FL_OK; /* the file's window */
     c->logn_window = o->logn_window ? o->logn_window : c->rotary ? c->rope.original_window : c->window;
     if (c->logn_window < 2)
         return fl_fail(FL_ERR_ARGUMENT, "--logn-window %lld: must be at least 2", (long long)c->logn_window);

@@ -75,6 +75,16 @@ const char *fl_logn_name(fl_logn logn)
     return names[logn];
 }
 
+bool fl_logn_parse(fl_logn *out, const char *name)
+{
+    for (fl_logn i = FL_LOGN_OFF; i <= FL_LOGN_LENGTH; i++)
+        if (!strcmp(name, fl_logn_name(i))) {
+            *out = i;
+            return true;
+        }
+    return false;
+}
+
 fl_status fl_passes_check(const fl_passes *s, int64_t trained)
 {
     if (s->window < 0 || s->sinks < 0)

@@ -73,7 +73,8 @@ void fl_passes_compile(const fl_passes *s, int64_t position, fl_pass pass[FL_PAS
 
 /* "plain", "self-extend", "rerope", "leaky-rerope", "dual-chunk", "stream" */
 const char *fl_passes_name(const fl_passes *s);
-const char *fl_logn_name(fl_logn logn); /* "off", "beyond", "everywhere", "length" */
+const char *fl_logn_name(fl_logn logn);             /* "off", "beyond", "everywhere", "length" */
+bool fl_logn_parse(fl_logn *out, const char *name); /* false: unknown */
 /* Refuse parameters that make no sense for a model trained on `trained` tokens; the message names flag and value. */
 fl_status fl_passes_check(const fl_passes *s, int64_t trained);
 /* The largest position that occurs in a text of `length` tokens, plus 1. */

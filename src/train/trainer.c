@@ -48,6 +48,10 @@ fl_status fl_train_options_check(const fl_model *m, const fl_train_options *o)
     if (o->accumulate && o->batch % o->accumulate)
         return fl_fail(FL_ERR_ARGUMENT, "--accumulate %lld does not divide --batch %lld", (long long)o->accumulate,
                        (long long)o->batch);
+    if (m->config.passes.kind != FL_PASSES_PLAIN)
+        return fl_fail(FL_ERR_UNSUPPORTED,
+                       "--rope-scaling %s serves inference only: train without it, or with linear, ntk or yarn",
+                       fl_passes_name(&m->config.passes));
     if ((unsigned)o->positions > FL_TRAIN_POSITIONS_SUBSAMPLED)
         return fl_fail(FL_ERR_ARGUMENT, "--positions: no such kind %d", (int)o->positions);
     if (o->positions != FL_TRAIN_POSITIONS_PLAIN && m->config.positions != FL_POSITIONS_ROTARY)
