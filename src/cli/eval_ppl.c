@@ -193,7 +193,7 @@ static fl_status report_of(fl_report *report, const eval_options *o, const fl_mo
         const fl_ppl_result *r = &result[i];
         fl_report_row row = {
             .length = r->length, .tokens = r->tokens, .nll = r->nll, .ppl = r->ppl, .stderr_nll = r->stderr_nll};
-        snprintf(row.label, sizeof row.label, "%s", o->label ? o->label : info->rope_scaling);
+        snprintf(row.label, sizeof row.label, "%s", o->label ? o->label : cli_method_name(&o->shared.common, info));
         snprintf(row.protocol, sizeof row.protocol, "%s", protocol_names[o->protocol]);
         fl_status s = fl_report_add(report, &row);
         if (s != FL_OK) return s;
