@@ -414,7 +414,7 @@ static void test_refused_models(void **state)
         {{.passes = {.logn_window = 100}}, FL_ERR_ARGUMENT, "--logn-window 100 goes with"},
         {{.passes = {.logn = "beyond", .logn_window = 1}}, FL_ERR_ARGUMENT, "--logn-window 1"},
         {{.passes = {.logn = "beyond", .logn_window = -7}}, FL_ERR_ARGUMENT, "--logn-window -7"},
-        {{.model = TINY "gpt2", .passes = {.group = 2}}, FL_ERR_UNSUPPORTED, "no rotary positions"},
+        {{.model = TINY "gpt2", .passes = {.group = 2}}, FL_ERR_UNSUPPORTED, "has learned positions"},
     };
     for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
         fl_model_options options = FL_MODEL_OPTIONS_INIT;
