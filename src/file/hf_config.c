@@ -155,7 +155,7 @@ static fl_status read_decoder(const fl_json_at *at, fl_config *c, decoder_defaul
         return fl_fail(FL_ERR_UNSUPPORTED,
                        "%s: partial_rotary_factor: %d of %lld components: this family rotates whole heads; delete it",
                        at->file, c->rope.dim, (long long)c->head_dim);
-    FL_TRY(fl_passes_config_read(c, at->object, at->file));
+    FL_TRY(fl_passes_config_read(c, at));
     return read_tokens(at, d.bos, d.eos, c);
 }
 

@@ -175,6 +175,9 @@ static fl_status fill_config(json_t *root, const fl_config *c, fl_dtype type)
     set(root, "model_type", json_string(model_type), &failed);
     set(root, "vocab_size", json_integer(c->vocab), &failed);
     FL_TRY(writer_of(c->family)(root, c, &failed));
+    /* Other programs read dual chunks in these families alone. */
+    if (c->passes.kind == FL_PASSES_DUAL_CHUNK && strcmp(c->family, "qwen2") && strcmp(c->family, "qwen3"))
+        return fl_passes_config_refuse(c, "config.json");
     FL_TRY(fl_passes_config_write(root, c));
     set(root, "tie_word_embeddings", json_boolean(c->tied_head), &failed);
     set_tokens(root, c, &failed);

@@ -3,6 +3,8 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "file/passes_config.h"
+
 typedef enum number { INT, INT32, REAL, BOOL } number;
 
 /* A member of fl_config or fl_rope_spec that is a number. */
@@ -62,7 +64,7 @@ static const field rope_fields[] = {
 #undef OF
 
 /* Members that have no key here would be lost: a new one belongs into the tables above, or below beside them. */
-_Static_assert(sizeof(void *) != 8 || (sizeof(fl_config) == 4424 && sizeof(fl_rope_spec) == 4240),
+_Static_assert(sizeof(void *) != 8 || (sizeof(fl_config) == 4512 && sizeof(fl_rope_spec) == 4240),
                "every member of the config has a key");
 
 #define COUNT(list) (sizeof(list) / sizeof *(list))
@@ -144,6 +146,11 @@ fl_status fl_packed_config_write(json_t **out, const fl_config *c)
     if (!done) {
         json_decref(object);
         return fl_fail(FL_ERR_MEMORY, "config: no memory for the JSON");
+    }
+    fl_status status = fl_passes_config_write(object, c);
+    if (status != FL_OK) {
+        json_decref(object);
+        return status;
     }
     *out = object;
     return FL_OK;
@@ -294,7 +301,8 @@ static fl_status read_eos(const fl_json_at *at, fl_config *c)
 
 fl_status fl_packed_config_read(fl_config *out, const fl_json_at *at)
 {
-    static const char *const others[] = {"family", "positions", "activation", "stored_type", "eos", "rope", NULL};
+    static const char *const others[] = {"family", "positions",       "activation", "stored_type", "eos",
+                                         "rope",   FL_DUAL_CHUNK_KEY, FL_LOGN_KEY,  NULL};
     fl_config c = {0};
     FL_TRY(read_fields(at, config_fields, COUNT(config_fields), others, &c));
     if (c.heads % c.kv_heads) return fl_json_fail(FL_ERR_FORMAT, at, "kv_heads", "does not divide heads");
@@ -309,6 +317,7 @@ fl_status fl_packed_config_read(fl_config *out, const fl_json_at *at)
     else if (!json_is_null(json_object_get(at->object, "rope")))
         return fl_json_fail(FL_ERR_FORMAT, at, "rope", "must be null where rotary is false");
     FL_TRY(read_positions(at, &c));
+    FL_TRY(fl_passes_config_read(&c, at));
     *out = c;
     return FL_OK;
 }

@@ -1,9 +1,7 @@
 #include "file/passes_config.h"
 
+#include <stdio.h>
 #include <string.h>
-
-#define BLOCK "dual_chunk_attention_config"
-#define LOGN "logn_attention"
 
 static fl_status read_dual_chunk(fl_config *c, const fl_json_at *at)
 {
@@ -35,17 +33,19 @@ static fl_status read_logn(fl_config *c, const fl_json_at *at)
     return fl_json_fail(FL_ERR_FORMAT, at, "form", "must be beyond, everywhere or length");
 }
 
-fl_status fl_passes_config_read(fl_config *c, const json_t *root, const char *file)
+fl_status fl_passes_config_read(fl_config *c, const fl_json_at *root)
 {
     static const struct {
-        const char *key, *prefix;
+        const char *key;
         fl_status (*read)(fl_config *c, const fl_json_at *at);
-    } blocks[] = {{BLOCK, BLOCK ".", read_dual_chunk}, {LOGN, LOGN ".", read_logn}};
+    } blocks[] = {{FL_DUAL_CHUNK_KEY, read_dual_chunk}, {FL_LOGN_KEY, read_logn}};
     for (size_t i = 0; i < 2; i++) {
-        const json_t *block = json_object_get(root, blocks[i].key);
+        const json_t *block = json_object_get(root->object, blocks[i].key);
         if (!block || json_is_null(block)) continue;
-        fl_json_at in = {root, file, ""}, at = {block, file, blocks[i].prefix};
-        if (!json_is_object(block)) return fl_json_fail(FL_ERR_FORMAT, &in, blocks[i].key, "must be an object");
+        char prefix[96];
+        snprintf(prefix, sizeof prefix, "%.50s%s.", root->prefix, blocks[i].key);
+        fl_json_at at = {block, root->file, prefix};
+        if (!json_is_object(block)) return fl_json_fail(FL_ERR_FORMAT, root, blocks[i].key, "must be an object");
         FL_TRY(blocks[i].read(c, &at));
     }
     return FL_OK;
@@ -61,14 +61,13 @@ static json_t *dual_chunk_block(const fl_config *c)
 
 fl_status fl_passes_config_write(json_t *root, const fl_config *c)
 {
-    bool dual = c->passes.kind == FL_PASSES_DUAL_CHUNK;
-    bool qwen = !strcmp(c->family, "qwen2") || !strcmp(c->family, "qwen3");
-    if (c->passes.kind != FL_PASSES_PLAIN && !(dual && qwen)) return fl_passes_config_refuse(c, "config.json");
-    bool failed = dual && json_object_set_new(root, BLOCK, dual_chunk_block(c));
-    if (c->logn != FL_LOGN_OFF && !(dual && c->logn == FL_LOGN_LENGTH))
-        failed |= json_object_set_new(
-                      root, LOGN,
-                      json_pack("{ss sI}", "form", fl_logn_name(c->logn), "window", (json_int_t)c->logn_window)) != 0;
+    bool dual = c->passes.kind == FL_PASSES_DUAL_CHUNK, failed = false;
+    if (c->passes.kind != FL_PASSES_PLAIN && !dual) return fl_passes_config_refuse(c, "config.json");
+    if (dual) failed = json_object_set_new(root, FL_DUAL_CHUNK_KEY, dual_chunk_block(c));
+    if (c->logn != FL_LOGN_OFF && !(dual && c->logn == FL_LOGN_LENGTH)) {
+        json_t *block = json_pack("{ss sI}", "form", fl_logn_name(c->logn), "window", (json_int_t)c->logn_window);
+        failed = json_object_set_new(root, FL_LOGN_KEY, block) || failed;
+    }
     return failed ? fl_fail(FL_ERR_MEMORY, "config.json: no memory for the JSON") : FL_OK;
 }
 

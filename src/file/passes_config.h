@@ -10,9 +10,11 @@
  * ask for approximates the full one and is not read.
  * logn_attention {form, window}: furlong's own, since no other program has words for it; they compute without it.
  * Absent or null: c is left alone. */
-fl_status fl_passes_config_read(fl_config *c, const json_t *root, const char *file);
+#define FL_DUAL_CHUNK_KEY "dual_chunk_attention_config"
+#define FL_LOGN_KEY "logn_attention"
+fl_status fl_passes_config_read(fl_config *c, const fl_json_at *root);
 
-/* The same blocks. Dual chunks are written for qwen2 and qwen3, where others read them; other passes are refused. */
+/* The same blocks; other passes are refused. */
 fl_status fl_passes_config_write(json_t *root, const fl_config *c);
 
 /* FL_ERR_UNSUPPORTED where c changes passes or scales logits and the format has no words for it; `where` begins the
