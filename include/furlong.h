@@ -486,6 +486,8 @@ typedef struct fl_train_options {
     const char *trainable;                  /* "embed,norm": tensors with one of these in their name train whole and all
                                                others are frozen (LongLoRA's LoRA+ with adapters); NULL: everything, or
                                                with adapters nothing else */
+    int64_t shifted_group;                  /* > 0: shifted sparse attention (LongLoRA) while training, in groups of so
+                                               many tokens; the model is then read with full attention. 0: full */
     fl_recompute recompute;                 /* keep block inputs only: less memory, a third more time, the same bits */
     int64_t memory_limit;                   /* bytes that training may take; 0: those of the machine or control group */
     uint64_t seed;                          /* order of the data */
@@ -507,7 +509,7 @@ typedef struct fl_train_options {
 #define FL_TRAIN_OPTIONS_INIT                                                                                          \
     {                                                                                                                  \
         sizeof(fl_train_options), 0, 8, 0, 1000, 2e-5, 20, FL_SCHEDULE_CONSTANT, 0.0, 0.9, 0.95, 1e-8, 0.0, 1.0, 0,    \
-            16.0, NULL, NULL, FL_RECOMPUTE_AUTO, 0, 0, FL_PACKING_JOIN, FL_TRAIN_POSITIONS_PLAIN, 0, NULL, 0,          \
+            16.0, NULL, NULL, 0, FL_RECOMPUTE_AUTO, 0, 0, FL_PACKING_JOIN, FL_TRAIN_POSITIONS_PLAIN, 0, NULL, 0,       \
             false, NULL, NULL, NULL, NULL, NULL, NULL, NULL                                                            \
     }
 

@@ -19,9 +19,9 @@ typedef struct train_options {
     int64_t to;
     const char *out, *state, *log, *type, *cache, *tensorboard, *lora_targets, *trainable;
     int positions;
-    int64_t position_range, length, batch, accumulate, steps, warmup, save_every, seed, lora_rank, memory_limit;
+    int64_t position_range, length, batch, accumulate, steps, warmup, save_every, seed, lora_rank, memory_limit, group;
     double lora_alpha, lr, lr_end, beta1, beta2, eps, weight_decay, clip;
-    int schedule;
+    int schedule, attention;
     bool recompute, no_recompute, resume, merge;
     cli_texts eval_files;
     bool no_overlap;
@@ -86,6 +86,10 @@ static const cli_flag train_flags[] = {
      "train tensors with one of these in their name whole, as in embed,norm, and freeze the others"},
     {"merge", 0, NULL, CLI_SWITCH, AT(merge), NULL, 0, 0, NULL,
      "with adapters: write the merged model instead of a PEFT folder"},
+    {"attention", 0, "NAME", CLI_CHOICE, AT(attention), "full", 0, 0, "full|shifted",
+     "while training: shifted cuts each sequence into groups, for half of the heads half a group further (LongLoRA)"},
+    {"group", 0, "N", CLI_INTEGER, AT(group), "0", 0, MANY, NULL,
+     "shifted: tokens of a group; 0: a quarter of the sequence"},
     {"recompute", 0, NULL, CLI_SWITCH, AT(recompute), NULL, 0, 0, NULL,
      "keep less for the backward pass: less memory, a third more time, the same bits; without it, where nothing else "
      "fits"},
@@ -216,6 +220,7 @@ static void train_options_of(fl_train_options *out, const train_options *o, cons
     out->lora_targets = o->lora_targets;
     out->trainable = o->trainable;
     out->recompute = o->recompute ? FL_RECOMPUTE_ON : o->no_recompute ? FL_RECOMPUTE_OFF : FL_RECOMPUTE_AUTO;
+    if (o->attention) out->shifted_group = o->group ? o->group : (o->length + 3) / 4;
     out->memory_limit = o->memory_limit << 20;
     out->seed = (uint64_t)o->seed;
     out->packing = (fl_packing)o->packing;
@@ -332,6 +337,7 @@ static int run(const cli_call *call)
     if (!o->data.count) return cli_misused(call, "name a text with --data FILE");
     if (!o->out) return cli_misused(call, "name the folder to write with -o FOLDER");
     if (o->merge && !o->lora_rank) return cli_misused(call, "--merge needs adapters: --lora-rank R");
+    if (o->group && !o->attention) return cli_misused(call, "--group needs --attention shifted");
     if (o->recompute && o->no_recompute) return cli_misused(call, "--recompute and --no-recompute exclude each other");
     if (o->resume && !o->state) return cli_misused(call, "--resume needs --state FILE");
     if (o->to) o->common.context = o->to;

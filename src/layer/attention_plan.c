@@ -220,6 +220,31 @@ static void prepare_logn(fl_run *r, fl_attention_plan *plan)
     }
 }
 
+/* Group g of the one half is tokens [g G, (g + 1) G) of a sequence, of the other one half a group further. */
+static void prepare_groups(fl_run *r, fl_attention_plan *plan)
+{
+    int64_t group = plan->scheme->shifted_group, shift = group / 2;
+    if (plan->passes > 1 || plan->scheme->passes.kind != FL_PASSES_PLAIN || plan->scheme->bidirectional) {
+        fl_run_fail(r, FL_ERR_UNSUPPORTED, "shifted sparse attention goes with plain causal attention only");
+        return;
+    }
+    plan->halves = true;
+    plan->pass[1].hi = plan->pass[0].hi;
+    plan->pass[1].lo = fl_attention_memory(r, (size_t)r->batch->rows, sizeof(int64_t));
+    for (int i = 0; i < r->batch->sequences && r->status == FL_OK; i++) {
+        const fl_batch_seq *s = &r->batch->seq[i];
+        if (s->memory) {
+            fl_run_fail(r, FL_ERR_UNSUPPORTED, "shifted sparse attention is for training: read with full attention");
+            return;
+        }
+        for (int64_t j = 0; j < s->rows; j++) {
+            int64_t *lo[] = {&plan->pass[0].lo[s->first_row + j], &plan->pass[1].lo[s->first_row + j]};
+            *lo[1] = fl_max64(*lo[0], j < shift ? 0 : (j - shift) / group * group + shift);
+            *lo[0] = fl_max64(*lo[0], j / group * group);
+        }
+    }
+}
+
 void fl_attention_prepare(fl_run *r, const fl_scheme *scheme)
 {
     if (r->status != FL_OK) return;
@@ -239,6 +264,7 @@ void fl_attention_prepare(fl_run *r, const fl_scheme *scheme)
                                 .passes = fl_passes_count(&scheme->passes),
                                 .one_query = fl_passes_method_of(&scheme->passes)->one_query};
     prepare_ranges(r, plan);
+    if (scheme->shifted_group > 0 && r->status == FL_OK) prepare_groups(r, plan);
     if (scheme->rope && r->status == FL_OK) prepare_angles(r, plan);
     if (scheme->logn != FL_LOGN_OFF && r->status == FL_OK) prepare_logn(r, plan);
     r->attention = plan;

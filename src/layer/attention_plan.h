@@ -30,6 +30,7 @@ typedef struct fl_attention_plan {
     bool one_query;     /* all passes rotate the queries alike */
     fl_angles stored;   /* [rows][pairs] at which new keys are stored; NULL: unrotated */
     float *logit_scale; /* [rows] factors of log-n scaling; NULL: off */
+    bool halves;        /* passes 0 and 1 are of one half of the heads each (layer/shifted_attention.h) */
     fl_attention_pass pass[FL_PASSES_MAX];
 } fl_attention_plan;
 
@@ -37,5 +38,10 @@ typedef struct fl_attention_plan {
 void *fl_attention_memory(fl_run *r, size_t count, size_t size);
 /* Keys that the memory of s holds: key number fl_attention_keys(s) + j is that of row j. */
 int64_t fl_attention_keys(const fl_batch_seq *s);
+
+/* The sequences of the batch with the pages of their keys and values, new rows written; self_attention.c. */
+fl_attend_seq *fl_attention_gather(fl_run *r, int layer, const fl_attention_shape *shape, fl_tensor *k, fl_tensor *v);
+/* Their key ranges in a pass. */
+void fl_attention_set_ranges(const fl_run *r, fl_attend_seq *seq, int pass);
 
 #endif

@@ -1,7 +1,7 @@
 #include <math.h>
 
 #include "base/size.h"
-#include "layer/attention_plan.h"
+#include "layer/shifted_attention.h"
 
 static void rotate(fl_run *r, const fl_tensor *x, const fl_attention_shape *shape, int heads, fl_angles by,
                    bool inverse, fl_tensor *y)
@@ -35,7 +35,7 @@ static fl_kv_view scratch_view(fl_run *r, const fl_attention_shape *shape, int64
 }
 
 /* Where each sequence's keys and values are kept; new rows are written on the way, keys as the scheme stores them. */
-static fl_attend_seq *gather(fl_run *r, int layer, const fl_attention_shape *shape, fl_tensor *k, fl_tensor *v)
+fl_attend_seq *fl_attention_gather(fl_run *r, int layer, const fl_attention_shape *shape, fl_tensor *k, fl_tensor *v)
 {
     const fl_batch *b = r->batch;
     fl_attend_seq *seq = fl_attention_memory(r, (size_t)b->sequences, sizeof *seq);
@@ -50,7 +50,7 @@ static fl_attend_seq *gather(fl_run *r, int layer, const fl_attention_shape *sha
     return seq;
 }
 
-static void set_ranges(const fl_run *r, fl_attend_seq *seq, int pass)
+void fl_attention_set_ranges(const fl_run *r, fl_attend_seq *seq, int pass)
 {
     for (int i = 0; i < r->batch->sequences; i++) {
         seq[i].lo = r->attention->pass[pass].lo + seq[i].first_row;
@@ -64,7 +64,7 @@ static fl_attend_seq *pass_sequences(fl_run *r, const fl_attention_shape *shape,
 {
     const fl_key_angles *keys = r->attention->pass[pass].keys;
     size_t n = (size_t)r->batch->sequences;
-    set_ranges(r, stored, pass);
+    fl_attention_set_ranges(r, stored, pass);
     if (!keys) return stored;
     fl_attend_seq *seq = fl_attention_memory(r, n, sizeof *seq);
     for (size_t i = 0; seq && i < n && r->status == FL_OK; i++) {
@@ -105,7 +105,11 @@ static void attend_backward(fl_run *r, fl_node *node)
         return;
     }
     size_t data = fl_arena_mark(r->data), grads = fl_arena_mark(r->grads);
-    fl_attend_seq *seq = gather(r, n->layer, &n->shape, n->k, n->v);
+    bool halves = r->attention->halves;
+    if (halves)
+        fl_shifted_attend_backward(r, n->layer, &n->shape, n->scale,
+                                   &(fl_attend_tensors){n->q, n->k, n->v, n->out, n->lse}, dout, dq, dk, dv);
+    fl_attend_seq *seq = halves ? NULL : fl_attention_gather(r, n->layer, &n->shape, n->k, n->v);
     for (int p = 0; seq && p < r->attention->passes; p++) {
         fl_tensor *pq = dq, *pk = dk, *pv = dv;
         if (p > 0) {
@@ -114,7 +118,7 @@ static void attend_backward(fl_run *r, fl_node *node)
             pv = fl_run_tensor(r, dv->rows, dv->cols);
         }
         if (r->status != FL_OK) return;
-        set_ranges(r, seq, p);
+        fl_attention_set_ranges(r, seq, p);
         fl_attend_backward_args args = {.forward = {.sequences = r->batch->sequences,
                                                     .seq = seq,
                                                     .heads = n->shape.heads,
@@ -163,6 +167,7 @@ fl_tensor *fl_self_attend(fl_run *r, int layer, const fl_attention_shape *shape,
 {
     if (!q || !k || !v || r->status != FL_OK || !shapes_fit(r, shape, q, k, v)) return NULL;
     const fl_attention_plan *plan = r->attention;
+    if (plan->halves && !fl_shifted_fits(r, shape)) return NULL;
     fl_tensor *out = fl_run_tensor(r, q->rows, q->cols);
     float *lse = fl_run_floats(r, q->rows * shape->heads);
     if (r->status != FL_OK) return NULL;
@@ -178,9 +183,10 @@ fl_tensor *fl_self_attend(fl_run *r, int layer, const fl_attention_shape *shape,
 
     size_t mark = fl_arena_mark(r->data);
     float scale = (float)(shape->scale > 0 ? shape->scale : 1.0 / sqrt(shape->head_dim));
-    fl_attend_seq *stored = gather(r, layer, shape, k, v);
+    if (plan->halves) fl_shifted_attend(r, layer, shape, scale, &(fl_attend_tensors){q, k, v, out, lse});
+    fl_attend_seq *stored = plan->halves ? NULL : fl_attention_gather(r, layer, shape, k, v);
     fl_tensor *query = plan->one_query ? q : fl_run_tensor(r, q->rows, q->cols);
-    for (int p = 0; p < plan->passes && r->status == FL_OK; p++) {
+    for (int p = 0; stored && p < plan->passes && r->status == FL_OK; p++) {
         if (p > 0 && !plan->pass[p].seen) continue;
         size_t before = fl_arena_mark(r->data);
         if (!plan->one_query) rotate(r, q, shape, shape->heads, plan->pass[p].query, false, query);

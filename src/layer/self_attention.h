@@ -14,6 +14,7 @@ typedef struct fl_scheme {
     fl_passes passes;         /* windows, sinks, and changed distances */
     fl_logn logn;
     int64_t logn_window; /* L, at least 2 */
+    int64_t shifted_group; /* > 0: shifted sparse attention in groups of so many tokens, for training; 0: full */
     const float *alibi;  /* [heads] slopes of a bias that falls with distance (Press et al. 2021); NULL: none. Plain
                             passes only, as with xpos */
     bool xpos;           /* with rope: queries and keys are scaled by their positions too (Sun et al. 2022) */

@@ -28,7 +28,9 @@ static fl_status count_pass(const question *q, int64_t sequences, bool recompute
     if (s == FL_OK) {
         for (int64_t i = 0; i < sequences; i++)
             seq[i] = (fl_batch_seq){.first_row = i * length, .rows = length};
-        fl_batch batch = {.sequences = (int)sequences, .seq = seq, .rows = rows, .tokens = tokens};
+        fl_scheme scheme = q->model->scheme;
+        scheme.shifted_group = q->options.shifted_group;
+        fl_batch batch = {.sequences = (int)sequences, .seq = seq, .rows = rows, .tokens = tokens, .scheme = &scheme};
         fl_head_spec spec = {.n = rows, .loss_weight = weight};
         run->recompute = recompute;
         s = fl_model_pass(q->model, run, &batch, &q->outline->overlay, true, &spec);

@@ -78,6 +78,7 @@ static fl_status describe(settings *s, const fl_trainer *t)
         add_real(s, "lora_alpha", o->lora_alpha);
         FL_TRY(add_text(s, "lora_targets", o->lora_targets ? o->lora_targets : fl_lora_default_targets(t->model)));
     }
+    if (o->shifted_group) add_integer(s, "shifted_group", o->shifted_group);
     if (o->trainable) FL_TRY(add_text(s, "trainable", o->trainable));
     return FL_OK;
 }
@@ -134,6 +135,19 @@ static fl_status compare(const fl_safetensors *file, const fl_trainer *t, const 
                        "%s was saved while training on other data (tokens with checksum %s, now %016" PRIx64
                        "): resume with the same files and options of data or start anew",
                        path, data, t->data);
+    /* What this run does not do is not among its settings. */
+    static const char *const further[] = {"lora_rank", "trainable", "shifted_group", "store"};
+    for (size_t k = 0; k < sizeof further / sizeof *further; k++) {
+        const char *value = fl_safetensors_metadata(file, further[k]);
+        bool known = !value;
+        for (int i = 0; i < s.count && !known; i++)
+            known = !strcmp(s.key[i], further[k]);
+        if (!known)
+            return fl_fail(FL_ERR_STATE,
+                           "%s was saved with %s = %s, this run has none: resume with the same settings or "
+                           "start anew",
+                           path, further[k], value);
+    }
     return FL_OK;
 }
 

@@ -11,9 +11,9 @@
 #include "base/size.h"
 #include "model/export.h"
 #include "model/lora_write.h"
+#include "train/draw.h"
 #include "train/evaluate.h"
 #include "train/log.h"
-#include "train/draw.h"
 #include "train/memory.h"
 #include "train/order.h"
 #include "train/schedule.h"
@@ -29,6 +29,7 @@ fl_status fl_train_options_check(const fl_model *m, const fl_train_options *o)
         {"--batch", (double)o->batch, 1, 1e6},
         {"--accumulate", (double)o->accumulate, 0, 1e6},
         {"--steps", (double)o->steps, 0, 1e12},
+        {"--group", (double)o->shifted_group, 0, 1e9},
         {"--lr", o->lr, 0, 1e3},
         {"--warmup", (double)o->warmup, 0, 1e12},
         {"--lr-end", o->lr_end, 0, 1},
@@ -86,7 +87,8 @@ static fl_status allocate_part(fl_trainer *t)
     t->part.weight = fl_calloc(rows, sizeof *t->part.weight);
     bool draws = t->options.positions != FL_TRAIN_POSITIONS_PLAIN;
     if (draws) t->part.position = fl_calloc(rows, sizeof *t->part.position);
-    bool all = (!draws || t->part.position) && t->part.seq && t->part.input && t->part.target && t->part.nll && t->part.weight;
+    bool all =
+        (!draws || t->part.position) && t->part.seq && t->part.input && t->part.target && t->part.nll && t->part.weight;
     return all ? FL_OK : FL_ERR_MEMORY;
 }
 
@@ -103,6 +105,8 @@ fl_status fl_trainer_create(fl_trainer **out, const fl_model *model, const fl_tr
     t->options = *options;
     if (t->options.length == 0) t->options.length = fl_model_window(model);
     t->options.accumulate = memory.accumulate;
+    t->scheme = model->scheme;
+    t->scheme.shifted_group = options->shifted_group;
     if (t->options.position_range == 0) t->options.position_range = t->options.length;
     fl_status s = copy_string(&t->state_path, options->state);
     if (s == FL_OK) s = copy_string(&t->log_path, options->log);
@@ -189,7 +193,8 @@ static fl_status pass(fl_trainer *t, const int32_t *ids, const bool *fresh, int6
         fl_draw_positions(&t->drawing, t->options.positions, t->options.position_range, s->rows,
                           p->position + s->first_row);
     }
-    fl_batch batch = {.sequences = (int)p->sequences, .seq = p->seq, .rows = p->rows, .tokens = p->input};
+    fl_batch batch = {
+        .sequences = (int)p->sequences, .seq = p->seq, .rows = p->rows, .tokens = p->input, .scheme = &t->scheme};
     fl_head_spec spec = {.n = p->rows, .target = p->target, .nll = p->nll, .loss_weight = p->weight};
     FL_TRY(fl_model_pass(t->model, t->run, &batch, &t->parameters.overlay, true, &spec));
     for (int64_t i = 0; i < p->rows; i++)

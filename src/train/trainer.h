@@ -21,6 +21,7 @@ struct fl_trainer {
     char *state_path, *log_path, *tensorboard_path, *lora_targets, *trainable;
     fl_parameters parameters;
     fl_run *run;
+    fl_scheme scheme; /* the model's, as this run trains it */
     fl_train_part part;
     atomic_bool cancel;
     int64_t step; /* taken so far */

@@ -173,6 +173,19 @@ static fl_tensor *attention_window(scene *s)
     return attend(s, (fl_attention_shape){2, 1, 8, 0});
 }
 
+/* Groups of 4 of 11 rows: cuts at 4, 8 for the first half of the heads, at 2, 6, 10 for the second. */
+static fl_tensor *attention_shifted(scene *s)
+{
+    s->scheme.shifted_group = 4;
+    return attend(s, (fl_attention_shape){4, 2, 4, 0});
+}
+
+static fl_tensor *attention_shifted_one_key_head(scene *s)
+{
+    s->scheme.shifted_group = 4;
+    return attend(s, (fl_attention_shape){2, 1, 8, 0});
+}
+
 static fl_tensor *attention_sinks(scene *s)
 {
     s->scheme.passes.window = 3;
@@ -318,6 +331,8 @@ static const operator_case cases[] = {
     {"three blocks", 1, 2, {{11, 12}, {1, 12}, {12, 12}}, blocks},
     {"three blocks, recomputed", 1, 2, {{11, 12}, {1, 12}, {12, 12}}, blocks_recomputed},
     {"head", 1, 1, {{11, 12}, {10, 12}}, head},
+    {"attention, shifted groups", 3, 0, {{11, 16}, {11, 8}, {11, 8}}, attention_shifted},
+    {"attention, shifted groups, one key head", 3, 0, {{11, 16}, {11, 8}, {11, 8}}, attention_shifted_one_key_head},
     {"linear, adapter over quantised weights", 1, 2, {{11, 64}, {3, 64}, {5, 3}}, linear_adapted},
 };
 /* clang-format on */

@@ -75,6 +75,7 @@ static void check_run(const char *run, const char *model_path, bool gradients)
     options.warmup = golden_integer(&record, "warmup");
     options.lr = atof(golden_value(&record, "peak"));
     options.clip = atof(golden_value(&record, "clip"));
+    if (golden_value(&record, "group")) options.shifted_group = golden_integer(&record, "group");
     options.weight_decay = atof(golden_value(&record, "decay"));
     fl_engine_options engine_options = FL_ENGINE_OPTIONS_INIT;
     fl_model_options model_options = FL_MODEL_OPTIONS_INIT;
@@ -112,6 +113,13 @@ static void test_llama(void **state)
 {
     (void)state;
     check_run("llama", FL_TEST_DATA "/tiny/llama", true);
+}
+
+/* LongLoRA's groups: half of the heads cut half a group further. */
+static void test_shifted(void **state)
+{
+    (void)state;
+    check_run("llama_shifted", FL_TEST_DATA "/tiny/llama", true);
 }
 
 static void test_gpt2(void **state)
@@ -169,9 +177,9 @@ static void test_stories(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_llama),    cmocka_unit_test(test_gpt2),
-                                       cmocka_unit_test(test_qwen3),    cmocka_unit_test(test_phi3),
-                                       cmocka_unit_test(test_gpt_neox), cmocka_unit_test(test_stories),
-                                       cmocka_unit_test(test_positions)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_llama),   cmocka_unit_test(test_shifted),
+                                       cmocka_unit_test(test_gpt2),    cmocka_unit_test(test_qwen3),
+                                       cmocka_unit_test(test_phi3),    cmocka_unit_test(test_gpt_neox),
+                                       cmocka_unit_test(test_stories), cmocka_unit_test(test_positions)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -308,6 +308,12 @@ static void test_resume(void **state)
     assert_int_equal(fl_trainer_load(first, o.state), FL_ERR_STATE);
     assert_non_null(strstr(fl_error_message(), "lora_alpha"));
     fl_trainer_destroy(first);
+    o.lora_alpha = 16;
+    o.trainable = NULL;
+    must(fl_trainer_create(&first, m, &o));
+    assert_int_equal(fl_trainer_load(first, o.state), FL_ERR_STATE);
+    assert_non_null(strstr(fl_error_message(), "trainable = norm"));
+    fl_trainer_destroy(first);
     fl_trainer_destroy(second);
     fl_trainer_destroy(unbroken);
     fl_model_close(m);

@@ -52,12 +52,30 @@ def stories():
 # run -> (checkpoint, steps, rows, length)
 RUNS = {
     "llama": (lambda: tiny("llama"), 50, 4, 32),
+    "llama_shifted": (lambda: tiny("llama"), 5, 2, 44),
     "gpt2": (lambda: tiny("gpt2"), 20, 4, 32),
     "stories260K": (stories, 20, 4, 128),
     "qwen3": (lambda: tiny("qwen3"), 5, 2, 48),
     "phi3": (lambda: tiny("phi3"), 5, 2, 48),
     "gpt_neox": (lambda: tiny("gpt_neox"), 5, 2, 48),
 }
+
+
+# run -> tokens of a group of LongLoRA's shifted sparse attention, in the form without wrap-around
+GROUPS = {"llama_shifted": 12}
+
+
+def shifted_mask(heads, length, group, dtype):
+    """Added to the logits of [rows, heads, length, length]: a token sees its group up to itself; for the second half of
+    the heads the cuts lie half a group further."""
+    at = torch.arange(length)
+    masks = []
+    for head in range(heads):
+        shift = 0 if head < heads // 2 else group // 2
+        block = (at - shift).div(group, rounding_mode="floor")
+        seen = (block[:, None] == block[None, :]) & (at[None, :] <= at[:, None])
+        masks.append(torch.where(seen, 0.0, float("-inf")))
+    return torch.stack(masks)[None].to(dtype)
 
 
 def single_model(config, state):
@@ -67,7 +85,7 @@ def single_model(config, state):
     return model.eval()
 
 
-def train(model, batches):
+def train(model, batches, tokens=0):
     """([(lr, loss, norm) of each step], {name: first gradient}, {name: norm after the last step})."""
     named = {name: p for name, p in model.named_parameters() if p.requires_grad}
     groups = [{"params": [p for p in named.values() if p.dim() == 2], "weight_decay": DECAY},
@@ -79,7 +97,11 @@ def train(model, batches):
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.zero_grad()
-        logits = model(batch[:, :-1], use_cache=False).logits
+        inputs = {"use_cache": False}
+        if tokens:
+            mask = shifted_mask(model.config.num_attention_heads, batch.shape[1] - 1, tokens, model.dtype)
+            inputs["attention_mask"] = mask.expand(len(batch), -1, -1, -1)
+        logits = model(batch[:, :-1], **inputs).logits
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
         loss.backward()
         if first is None:
@@ -98,8 +120,8 @@ def main():
         begin = generator.integers(0, len(ids) - length, (steps, rows))
         batches = np.array([[ids[b:b + length + 1] for b in step] for step in begin], dtype=np.int64)
         with default_double():
-            exact, gradient, norms = train(double_model(config, state), batches)
-        single, gradient32, norms32 = train(single_model(config, state), batches)
+            exact, gradient, norms = train(double_model(config, state), batches, GROUPS.get(run, 0))
+        single, gradient32, norms32 = train(single_model(config, state), batches, GROUPS.get(run, 0))
         error = max(np.abs(gradient32[name] - g).max() for name, g in gradient.items())
         loss_error = max(abs(a[1] - b[1]) for a, b in zip(exact, single))
         norm_error = max(abs(norms[name] / norms32[name] - 1.0) for name in norms)
@@ -107,7 +129,7 @@ def main():
               f"gradient {error:.1e}, final norms {norm_error:.1e}")
         batch_file = write_array(GOLDEN / f"train/{run}_batch", batches, "i32")
         lines = [f"batch {batch_file}", f"steps {steps}", f"rows {rows}", f"length {length}", f"peak {PEAK}",
-                 f"warmup {WARMUP}", f"clip {CLIP}", f"decay {DECAY}", f"float32_loss_error {loss_error:.1e}",
+                 f"warmup {WARMUP}", f"clip {CLIP}", f"decay {DECAY}", f"group {GROUPS.get(run, 0)}", f"float32_loss_error {loss_error:.1e}",
                  f"float32_gradient_error {error:.1e}", f"float32_final_norm_relative_error {norm_error:.1e}"]
         if run != "stories260K":
             flat = np.concatenate([g.ravel() for g in gradient.values()])
