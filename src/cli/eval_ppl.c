@@ -159,7 +159,7 @@ static void print_divergence(const fl_ppl_result *result, int count)
            "reference nll");
     for (int i = 0; i < count; i++) {
         const fl_ppl_result *r = &result[i];
-        printf("%10lld  %12.4e  %12.1e  %10.4f  %7.3f %%  %14.5f\n", (long long)r->length, r->kl, r->kl_stderr,
+        printf("%10lld  %12.4e  %12.1e  %10.1e  %7.3f %%  %14.5f\n", (long long)r->length, r->kl, r->kl_stderr,
                r->kl_max, 100 * r->top1, r->reference_nll);
     }
 }
