@@ -22,8 +22,9 @@ fl_status fl_scorer_create(fl_scorer *s, const fl_model *model, const fl_session
     options.context = longest;
     options.progress = report;
     options.progress_user = s;
-    /* Keys turned for one length, or a memory that has let go of tokens, are of no use to another text. */
+    /* What was computed for one length, or a memory that has let go of tokens, are of no use to another text. */
     s->shares = !(model->scheme.rope && fl_rope_depends_on_length(model->scheme.rope)) &&
+                model->scheme.logn != FL_LOGN_LENGTH &&
                 (options.overflow == FL_OVERFLOW_ERROR || options.overflow == FL_OVERFLOW_EXTEND);
     return fl_session_create(&s->session, model, &options);
 }

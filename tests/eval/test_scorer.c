@@ -73,6 +73,42 @@ static void test_same_bits(void **state)
     }
 }
 
+/* Every way of reading: what stands before a text in the same scorer makes no difference. */
+static void test_same_bits_of_schemes(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *scaling, *logn;
+        fl_overflow overflow;
+    } way[] = {{"linear", NULL, FL_OVERFLOW_ERROR},      {"dynamic", NULL, FL_OVERFLOW_ERROR},
+               {"self-extend", NULL, FL_OVERFLOW_ERROR}, {"rerope", "beyond", FL_OVERFLOW_ERROR},
+               {"dual-chunk", NULL, FL_OVERFLOW_EXTEND}, {"dual-chunk", "length", FL_OVERFLOW_ERROR},
+               {"none", NULL, FL_OVERFLOW_STREAM}};
+    enum { LONG = 1400, SHORT = 900, FIRST = 800 };
+    for (size_t i = 0; i < sizeof way / sizeof *way; i++) {
+        fl_model_options options = FL_MODEL_OPTIONS_INIT;
+        fl_session_options reading = FL_SESSION_OPTIONS_INIT;
+        fl_model *m;
+        fl_scorer used, fresh;
+        float a[LONG], b[LONG];
+        options.rope.scaling = way[i].scaling;
+        options.context = LONG;
+        options.passes.logn = way[i].logn;
+        reading.overflow = way[i].overflow;
+        must(fl_model_open(&m, engine, FL_SOURCE_DIR "/models/stories260K/stories260K.bin", &options));
+        must(fl_scorer_create(&used, m, &reading, LONG));
+        must(fl_scorer_create(&fresh, m, &reading, LONG));
+        must(fl_scorer_text(&used, ids, LONG, 1, a, NULL));
+        must(fl_scorer_text(&used, ids, SHORT, FIRST, a, NULL));
+        must(fl_scorer_text(&fresh, ids, SHORT, FIRST, b, NULL));
+        if (memcmp(a, b, (SHORT - FIRST) * sizeof *a))
+            fail_msg("%s, log-n %s, overflow %d", way[i].scaling, way[i].logn ? way[i].logn : "off", way[i].overflow);
+        fl_scorer_destroy(&used);
+        fl_scorer_destroy(&fresh);
+        fl_model_close(m);
+    }
+}
+
 static void test_refusals(void **state)
 {
     (void)state;
@@ -106,6 +142,7 @@ static void test_cancel(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_against_logits), cmocka_unit_test(test_same_bits),
-                                       cmocka_unit_test(test_refusals), cmocka_unit_test(test_cancel)};
+                                       cmocka_unit_test(test_same_bits_of_schemes), cmocka_unit_test(test_refusals),
+                                       cmocka_unit_test(test_cancel)};
     return cmocka_run_group_tests(tests, start, end);
 }
