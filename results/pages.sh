@@ -24,7 +24,7 @@ origin() { # SCRIPT RUN
         echo "Made by [$1](../../$1) at commit $(field "$2" commit) on $(field "$2" machine), $(field "$2" threads) threads," \
             "in $(field "$2" seconds) seconds."
     else
-        echo "Made by [$1](../../$1), which has not run to its end: the table is not complete."
+        echo "Made by [$1](../../$1), without a record that it ran to its end: rows may be missing."
     fi
 }
 
