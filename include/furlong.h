@@ -444,6 +444,7 @@ typedef enum fl_packing {
     FL_PACKING_SINGLE /* a sequence lies in one document; what is left at the end of one is not trained on */
 } fl_packing;
 
+typedef enum fl_store { FL_STORE_F32, FL_STORE_BF16 } fl_store;
 typedef enum fl_recompute { FL_RECOMPUTE_OFF, FL_RECOMPUTE_ON, FL_RECOMPUTE_AUTO } fl_recompute;
 
 typedef struct fl_train_step {
@@ -489,6 +490,7 @@ typedef struct fl_train_options {
     int64_t shifted_group;                  /* > 0: shifted sparse attention (LongLoRA) while training, in groups of so
                                                many tokens; the model is then read with full attention. 0: full */
     fl_recompute recompute;                 /* keep block inputs only: less memory, a third more time, the same bits */
+    fl_store store;                         /* how activations wait for the backward pass; arithmetic is fp32 */
     int64_t memory_limit;                   /* bytes that training may take; 0: those of the machine or control group */
     uint64_t seed;                          /* order of the data */
     fl_packing packing;
@@ -509,8 +511,8 @@ typedef struct fl_train_options {
 #define FL_TRAIN_OPTIONS_INIT                                                                                          \
     {                                                                                                                  \
         sizeof(fl_train_options), 0, 8, 0, 1000, 2e-5, 20, FL_SCHEDULE_CONSTANT, 0.0, 0.9, 0.95, 1e-8, 0.0, 1.0, 0,    \
-            16.0, NULL, NULL, 0, FL_RECOMPUTE_AUTO, 0, 0, FL_PACKING_JOIN, FL_TRAIN_POSITIONS_PLAIN, 0, NULL, 0,       \
-            false, NULL, NULL, NULL, NULL, NULL, NULL, NULL                                                            \
+            16.0, NULL, NULL, 0, FL_RECOMPUTE_AUTO, FL_STORE_F32, 0, 0, FL_PACKING_JOIN, FL_TRAIN_POSITIONS_PLAIN,     \
+            0, NULL, 0, false, NULL, NULL, NULL, NULL, NULL, NULL, NULL                                                \
     }
 
 /* What a step takes, counted by running the model's own code with shapes only. */

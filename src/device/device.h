@@ -143,6 +143,9 @@ typedef struct fl_device_table {
     void (*copy)(fl_device *d, const fl_tensor *from, fl_tensor *to);
     void (*zero)(fl_device *d, fl_tensor *t);
     void (*scale)(fl_device *d, float factor, fl_tensor *t);
+    /* n fp32 values to bf16 (nearest even), to <= from in one buffer or apart, and back, to >= from or apart. */
+    void (*narrow)(fl_device *d, void *to, const void *from, int64_t n);
+    void (*widen)(fl_device *d, void *to, const void *from, int64_t n);
     void (*column_sum)(fl_device *d, const fl_tensor *x, float *sum); /* sum[cols] += column sums (bias gradients) */
 
     void (*head)(fl_device *d, const fl_head_args *args);

@@ -212,6 +212,12 @@ static void null_scale(fl_device *d, float factor, fl_tensor *t)
     (void)d, (void)factor, (void)t;
 }
 
+static void null_narrow(fl_device *d, void *to, const void *from, int64_t n)
+{
+    (void)to, (void)from;
+    rows(d, 2, 1, n);
+}
+
 static void null_column_sum(fl_device *d, const fl_tensor *x, float *sum)
 {
     (void)sum;
@@ -265,6 +271,8 @@ static const fl_device_table null_table = {
     .copy = null_copy,
     .zero = null_zero,
     .scale = null_scale,
+    .narrow = null_narrow,
+    .widen = null_narrow,
     .column_sum = null_column_sum,
     .head = null_head,
     .sum_squares = null_sum_squares,

@@ -57,7 +57,8 @@ void fl_head(fl_run *r, fl_tensor *x, const fl_weight *w, const fl_weight *bias,
 
 /* A block of layers: x -> fn(x), same shape. Without recording its temporaries are released and the result takes x's
  * place; while recording, gradients inside are released at its boundary; with r->recompute only x is kept and the block
- * runs again in the backward pass. fn must not keep tensors. */
+ * runs again in the backward pass. With r->half what is kept is rounded to bf16 (op/compact.h), and a block with
+ * r->recompute writes its result over x. fn must not keep tensors. */
 typedef fl_tensor *(*fl_block_fn)(fl_run *r, const void *block, fl_tensor *x);
 fl_tensor *fl_block(fl_run *r, fl_block_fn fn, const void *block, fl_tensor *x);
 

@@ -42,6 +42,7 @@ void fl_run_begin(fl_run *r, const fl_batch *batch, const fl_overlay *overlay, b
     r->overlay = overlay;
     r->attention = NULL;
     r->tape = NULL;
+    r->exact = NULL;
     r->recording = recording;
     r->status = FL_OK;
     r->message[0] = 0;
@@ -112,7 +113,14 @@ fl_tensor *fl_run_tensor(fl_run *r, int64_t rows, int64_t cols)
 
 float *fl_run_floats(fl_run *r, int64_t n)
 {
-    return r->status == FL_OK ? values(r, r->data, 1, n) : NULL;
+    if (r->status != FL_OK) return NULL;
+    float *data = values(r, r->data, 1, n);
+    fl_exact *e = data && r->half && r->recording ? small(r, sizeof *e) : NULL;
+    if (e) {
+        *e = (fl_exact){r->exact, data, (size_t)fl_round_up(n * (int64_t)sizeof(float), FL_ALIGNMENT)};
+        r->exact = e;
+    }
+    return data;
 }
 
 void *fl_run_record(fl_run *r, size_t size, void (*backward)(fl_run *, fl_node *))

@@ -65,6 +65,13 @@ struct fl_node {
     void (*backward)(fl_run *r, fl_node *node);
 };
 
+/* Numbers of the data arena that are never rounded. */
+typedef struct fl_exact {
+    const struct fl_exact *older;
+    const void *data;
+    size_t bytes; /* with the arena's padding */
+} fl_exact;
+
 struct fl_attention_plan; /* layer/self_attention.h */
 
 struct fl_run {
@@ -78,6 +85,8 @@ struct fl_run {
     const atomic_bool *cancel;           /* checked between blocks; may be NULL */
     fl_node *tape;                       /* newest first; NULL: nothing recorded */
     bool recording;
+    bool half;      /* keep the activations of earlier blocks as bf16 (op/compact.h) */
+    const fl_exact *exact; /* statistics of this pass, newest first */
     bool recompute; /* keep only block inputs, compute blocks again in the backward pass */
     fl_status status;
     char message[FL_ERROR_CAPACITY];

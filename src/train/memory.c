@@ -33,6 +33,7 @@ static fl_status count_pass(const question *q, int64_t sequences, bool recompute
         fl_batch batch = {.sequences = (int)sequences, .seq = seq, .rows = rows, .tokens = tokens, .scheme = &scheme};
         fl_head_spec spec = {.n = rows, .loss_weight = weight};
         run->recompute = recompute;
+        run->half = q->options.store == FL_STORE_BF16;
         s = fl_model_pass(q->model, run, &batch, &q->outline->overlay, true, &spec);
         *bytes = (int64_t)(fl_arena_peak(run->data) + fl_arena_peak(run->grads) + fl_arena_peak(run->nodes));
         fl_run_destroy(run);

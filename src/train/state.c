@@ -78,6 +78,7 @@ static fl_status describe(settings *s, const fl_trainer *t)
         add_real(s, "lora_alpha", o->lora_alpha);
         FL_TRY(add_text(s, "lora_targets", o->lora_targets ? o->lora_targets : fl_lora_default_targets(t->model)));
     }
+    if (o->store) add_integer(s, "store", o->store);
     if (o->shifted_group) add_integer(s, "shifted_group", o->shifted_group);
     if (o->trainable) FL_TRY(add_text(s, "trainable", o->trainable));
     return FL_OK;

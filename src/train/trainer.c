@@ -126,6 +126,7 @@ fl_status fl_trainer_create(fl_trainer **out, const fl_model *model, const fl_tr
         return s;
     }
     t->run->recompute = memory.recompute;
+    t->run->half = options->store == FL_STORE_BF16;
     t->run->cancel = &t->cancel;
     *out = t;
     return FL_OK;

@@ -76,6 +76,10 @@ void fl_cpu_zero(fl_device *d, fl_tensor *t);
 void fl_cpu_scale(fl_device *d, float factor, fl_tensor *t);
 void fl_cpu_column_sum(fl_device *d, const fl_tensor *x, float *sum);
 
+/* narrow.c */
+void fl_cpu_narrow(fl_device *d, void *to, const void *from, int64_t n);
+void fl_cpu_widen(fl_device *d, void *to, const void *from, int64_t n);
+
 /* head.c */
 void fl_cpu_head(fl_device *d, const fl_head_args *args);
 
