@@ -917,6 +917,7 @@ typedef struct fl_plan_method {
     fl_plan_basis basis;
     bool tuned;         /* the prediction holds after a fine-tune on tune_length tokens */
     bool degenerate;    /* rests on the law, with heads of too few pairs for it */
+    bool passes;        /* changes which distances a query sees while reading, no angle of the model: nothing to tune */
     double window;      /* predicted, tokens */
     double scale, base; /* the flags that make it: --rope-scale, --rope-freq-base; 0: not needed */
     double change;      /* mean |ln| of what it multiplies the angles by, over all pairs: how far it is from the model */
@@ -961,6 +962,10 @@ typedef struct fl_plan {
         int64_t bytes; /* of the target's keys and values, both of this type; 0: the type does not fit the heads */
     } cache[FL_PLAN_CACHES];
     double train_seconds, train_recompute_seconds; /* of such a step; 0 without rates */
+    /* The same for adapters of rank 8 with embeddings and norms (LongLoRA), on sequences of the target; 0: not for this
+     * family. */
+    int64_t lora_bytes, lora_recompute_bytes;
+    double lora_seconds, lora_recompute_seconds;
 } fl_plan;
 
 /* What this machine does per second on a model's own shapes, by a measurement of about a second. */

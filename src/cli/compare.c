@@ -19,11 +19,12 @@ typedef struct compare_options {
     cli_data reading;
     const char *methods, *tuned, *out;
     cli_integers lengths;
-    int64_t score, blocks;
+    int64_t score, blocks, trials;
     double margin;
 } compare_options;
 
 #define AT(member) offsetof(compare_options, member)
+#define DISTANCES 16 /* of passkeys */
 
 static const cli_flag flags[] = {
     {"file", 'f', "FILE", CLI_TEXTS, AT(files), NULL, 0, 0, NULL, "the text, which no arm was tuned on"},
@@ -37,6 +38,8 @@ static const cli_flag flags[] = {
     {"blocks", 0, "N", CLI_INTEGER, AT(blocks), "32", 2, 0x1p30, NULL, "target blocks, spread over the text"},
     {"margin", 0, "NATS", CLI_REAL, AT(margin), "0.1", 0, 1e3, NULL,
      "loss that the second reading of a window forgives"},
+    {"passkey", 0, "TRIALS", CLI_INTEGER, AT(trials), "0", 0, 1 << 20, NULL,
+     "find how far back each method fetches a key, at 16 distances of the target with so many trials; 0: not at all"},
     {"out", 'o', "REPORT", CLI_TEXT, AT(out), NULL, 0, 0, NULL,
      "folder for results.jsonl, report.md and picture.svg; what it holds of this comparison is not measured again"},
 };
@@ -228,6 +231,26 @@ static fl_status measure_lengths(comparison *c, const compare_arm *a, const fl_m
     return s;
 }
 
+/* The largest distance up to which at least a fifth of the keys are found. Trials are kept in the report too. */
+static fl_status measure_passkey(comparison *c, compare_arm *a, const fl_model *m)
+{
+    fl_passkey_options options = FL_PASSKEY_OPTIONS_INIT;
+    fl_passkey_point point[DISTANCES];
+    fl_passkey_result result;
+    fl_session_options reading;
+    cli_session_options(&reading, &c->o->common);
+    char *items = fl_path_join(c->o->out, "passkey.jsonl");
+    if (!items) return FL_ERR_MEMORY;
+    options.run = (fl_eval_run){.session = &reading, .items = items, .progress = cli_progress};
+    options.length = c->length[c->lengths - 1];
+    options.distances = DISTANCES;
+    options.trials = (int)c->o->trials;
+    fl_status s = fl_eval_passkey(&result, point, m, c->work.tokenizer, &options);
+    if (s == FL_OK) a->k_max = result.k_max;
+    fl_free(items);
+    return s;
+}
+
 static fl_status measure_arm(comparison *c, compare_arm *a)
 {
     fl_model_options options;
@@ -242,6 +265,7 @@ static fl_status measure_arm(comparison *c, compare_arm *a)
     for (int i = 0; i < c->lengths; i++)
         any = any || missing(c, a, i);
     if (s == FL_OK && any) s = measure_lengths(c, a, m);
+    if (s == FL_OK && c->o->trials) s = measure_passkey(c, a, m);
     fl_model_close(m);
     return s;
 }

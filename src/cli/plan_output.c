@@ -25,6 +25,15 @@ const char *cli_method_flags(char text[128], const fl_plan_method *m)
     return text;
 }
 
+/* The recipe of furlong train that tunes a method as its paper did. */
+static const char *recipe_of(const char *method)
+{
+    static const char *const pairs[][2] = {{"linear", "pi"}, {"yarn", "yarn"}, {"base", "scaling-law"}};
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
+        if (!strcmp(pairs[i][0], method)) return pairs[i][1];
+    return NULL;
+}
+
 /* Exact lines: write the model untrained, or tune it, and look at what came out. */
 static void commands(const fl_plan *p, const fl_plan_method *m, const char *model, char line[COMMANDS][1024])
 {
@@ -36,9 +45,22 @@ static void commands(const fl_plan *p, const fl_plan_method *m, const char *mode
         n += snprintf(lengths + n, sizeof lengths - (size_t)n, ",%lld", length);
     if (to > trained) snprintf(lengths + n, sizeof lengths - (size_t)n, ",%lld", to);
     bool changed = *flags;
+    const char *recipe = recipe_of(m->name);
     snprintf(line[0], 1024, "furlong extend -m %s %s -o %s-%lld", model, flags, m->name, to);
-    snprintf(line[1], 1024, "furlong train -m %s%s%s --length %lld --batch 1 --steps %d --data TEXT -o %s-%lld-tuned",
-             model, changed ? " " : "", flags, (long long)m->tune_length, STEPS, m->name, to);
+    if (recipe)
+        snprintf(line[1], 1024, "furlong train -m %s --recipe %s --to %lld --data TEXT -o %s-%lld-tuned", model, recipe,
+                 to, m->name, to);
+    else
+        snprintf(line[1], 1024,
+                 "furlong train -m %s%s%s --length %lld --batch 1 --steps %d --data TEXT -o %s-%lld-tuned", model,
+                 changed ? " " : "", flags, (long long)m->tune_length, STEPS, m->name, to);
+    if (m->passes) {
+        snprintf(line[0], 1024, "furlong generate -m %s %s -c %lld -f PROMPT", model, flags, to);
+        snprintf(line[1], 1024, "furlong eval passkey -m %s %s --length %lld", model, flags, to);
+        snprintf(line[2], 1024, "furlong eval ppl -m %s %s -f TEXT --protocol matched --lengths %s", model, flags,
+                 lengths);
+        return;
+    }
     snprintf(line[2], 1024, "furlong eval ppl -m %s-%lld-tuned -f TEXT --protocol matched --lengths %s", m->name, to,
              lengths);
     if (!changed)
@@ -54,14 +76,15 @@ static json_t *method_json(const fl_plan *p, const fl_plan_method *m, const char
     commands(p, m, model, line);
     for (int i = 0; list && i < COMMANDS; i++)
         json_array_append_new(list, cli_json_text(line[i], strlen(line[i])));
-    return json_pack("{ss ss sb sb sf sf sf sf sI sf sf sI sI sI sf sf ss so ss}", "name", m->name, "basis",
-                     basis_name(m->basis), "tuned", m->tuned, "degenerate", m->degenerate, "predicted_window",
-                     m->window, "rope_scale", m->scale, "rope_freq_base", m->base, "change", m->change, "memory_bytes",
-                     (json_int_t)m->memory_bytes, "read_seconds", m->read_seconds, "token_seconds", m->token_seconds,
-                     "tune_length", (json_int_t)m->tune_length, "training_bytes", (json_int_t)m->train_bytes,
-                     "training_recompute_bytes", (json_int_t)m->train_recompute_bytes, "training_step_seconds",
-                     m->train_seconds, "training_recompute_step_seconds", m->train_recompute_seconds, "flags",
-                     cli_method_flags(flags, m), "commands", list, "note", m->note);
+    return json_pack("{ss ss sb sb sb sf sf sf sf sI sf sf sI sI sI sf sf ss so ss}", "name", m->name, "basis",
+                     basis_name(m->basis), "tuned", m->tuned, "degenerate", m->degenerate, "passes", m->passes,
+                     "predicted_window", m->window, "rope_scale", m->scale, "rope_freq_base", m->base, "change",
+                     m->change, "memory_bytes", (json_int_t)m->memory_bytes, "read_seconds", m->read_seconds,
+                     "token_seconds", m->token_seconds, "tune_length", (json_int_t)m->tune_length, "training_bytes",
+                     (json_int_t)m->train_bytes, "training_recompute_bytes", (json_int_t)m->train_recompute_bytes,
+                     "training_step_seconds", m->train_seconds, "training_recompute_step_seconds",
+                     m->train_recompute_seconds, "flags", cli_method_flags(flags, m), "commands", list, "note",
+                     m->note);
 }
 
 int cli_plan_json(const fl_plan *p, const char *model)
@@ -79,13 +102,15 @@ int cli_plan_json(const fl_plan *p, const char *model)
                   "beta1", p->beta1, "beta2", p->beta2, "beta3", p->beta3, "base_for_target", p->base_for_target,
                   "lowest_base", p->lowest_base, "first_negative", (json_int_t)p->first_negative, "interpolation_bound",
                   p->interpolation_bound, "degenerate", p->degenerate);
-    json_t *m = json_pack("{sI sI sI so sI sI sI sI sf sf so so}", "weight_bytes", (json_int_t)p->weight_bytes,
-                          "file_bytes", (json_int_t)p->file_bytes, "kv_bytes", (json_int_t)p->kv_bytes,
-                          "kv_bytes_by_type", caches, "scratch_bytes", (json_int_t)p->scratch_bytes, "memory_bytes",
-                          (json_int_t)p->read_bytes, "training_bytes", (json_int_t)p->train_bytes,
-                          "training_recompute_bytes", (json_int_t)p->train_recompute_bytes, "training_step_seconds",
-                          p->train_seconds, "training_recompute_step_seconds", p->train_recompute_seconds, "smallest",
-                          smallest, "methods", methods);
+    json_t *m = json_pack(
+        "{sI sI sI so sI sI sI sI sf sf sI sI sf sf so so}", "weight_bytes", (json_int_t)p->weight_bytes, "file_bytes",
+        (json_int_t)p->file_bytes, "kv_bytes", (json_int_t)p->kv_bytes, "kv_bytes_by_type", caches, "scratch_bytes",
+        (json_int_t)p->scratch_bytes, "memory_bytes", (json_int_t)p->read_bytes, "training_bytes",
+        (json_int_t)p->train_bytes, "training_recompute_bytes", (json_int_t)p->train_recompute_bytes,
+        "training_step_seconds", p->train_seconds, "training_recompute_step_seconds", p->train_recompute_seconds,
+        "lora_bytes", (json_int_t)p->lora_bytes, "lora_recompute_bytes", (json_int_t)p->lora_recompute_bytes,
+        "lora_step_seconds", p->lora_seconds, "lora_recompute_step_seconds", p->lora_recompute_seconds, "smallest",
+        smallest, "methods", methods);
     if (o && m) json_object_update(o, m);
     json_decref(m);
     return cli_print_json(o);
@@ -135,7 +160,7 @@ static void print_methods(const fl_plan *p)
     for (int i = 0; i < p->methods; i++) {
         const fl_plan_method *m = &p->method[i];
         char flags[128], bytes[32], seconds[32];
-        printf("%-14s  %10.0f  %-15s  %-6s  %6.2f", m->name, m->window,
+        printf("%-14s  %10.0f  %-15s  %-6s  %6.3g", m->name, m->window,
                m->degenerate ? "law, degenerate" : basis_name(m->basis), m->tuned ? "yes" : "no", m->change);
         if (counted) printf("  %10s", cli_bytes(bytes, (double)m->memory_bytes));
         if (timed) printf("  %9s", seconds_text(seconds, m->read_seconds));
@@ -160,6 +185,14 @@ static void print_memory(const fl_plan *p)
     for (int i = 0; i < FL_PLAN_CACHES; i++)
         printf("%s %s %s", i ? "," : "", p->cache[i].type,
                p->cache[i].bytes ? cli_bytes(a, (double)p->cache[i].bytes) : "does not fit the heads");
+    printf("\n");
+    if (!p->lora_bytes) return;
+    printf("adapters on sequences of %lld (furlong train --recipe longlora --to %lld): %s, with --recompute %s",
+           (long long)p->target, (long long)p->target, cli_bytes(a, (double)p->lora_bytes),
+           cli_bytes(b, (double)p->lora_recompute_bytes));
+    if (p->lora_seconds > 0)
+        printf("; a step %s, with --recompute %s", seconds_text(c, p->lora_seconds),
+               seconds_text(d, p->lora_recompute_seconds));
     printf("\n");
 }
 

@@ -4,8 +4,8 @@
 
 #include "base/alloc.h"
 #include "base/size.h"
+#include "train/memory.h"
 
-#define STEP 16   /* trained weights begin at multiples of this many values (train/parameters.c) */
 #define SAMPLES 9 /* depths at which a reading pass is counted; between them its time is a straight line */
 
 /* A counting run that also adds up the work of its passes. */
@@ -14,22 +14,19 @@ typedef struct counter {
     fl_work work;
     fl_run *run;
     int32_t *tokens;
-    float *weight;
 } counter;
 
 static void counter_destroy(counter *c)
 {
     if (c->run) fl_run_destroy(c->run);
     fl_free(c->tokens);
-    fl_free(c->weight);
 }
 
 static fl_status counter_create(counter *c, const fl_model *m, int64_t rows)
 {
     *c = (counter){0};
     c->tokens = fl_calloc((size_t)rows, sizeof *c->tokens);
-    c->weight = fl_calloc((size_t)rows, sizeof *c->weight);
-    fl_status s = c->tokens && c->weight ? fl_run_create(&c->run, m->engine, (size_t)1 << 46, true) : FL_ERR_MEMORY;
+    fl_status s = c->tokens ? fl_run_create(&c->run, m->engine, (size_t)1 << 46, true) : FL_ERR_MEMORY;
     if (s != FL_OK) {
         counter_destroy(c);
         return s;
@@ -133,14 +130,6 @@ fl_status fl_count_reading(fl_count *out, const fl_model *m, const fl_scheme *sc
 
 /* ---- training --------------------------------------------------------------------------------------------------- */
 
-int64_t fl_count_parameters(const fl_model *m)
-{
-    int64_t values = 0;
-    for (int i = 0; i < m->weights; i++)
-        values += fl_round_up(m->weight[i]->stored.rows * m->weight[i]->stored.cols, STEP);
-    return values * 4 * (int64_t)sizeof(float);
-}
-
 int64_t fl_count_file(const fl_model *m)
 {
     int64_t sum = 0;
@@ -155,45 +144,23 @@ int64_t fl_count_file(const fl_model *m)
     return sum;
 }
 
-static fl_status count_step(counter *c, const fl_model *m, int64_t sequences, int64_t length, const fl_overlay *overlay)
+fl_status fl_count_training(fl_count *out, const fl_model *m, const fl_train_options *o, const fl_rates *rates)
 {
-    int64_t rows = sequences * length;
-    fl_batch_seq *seq = fl_calloc((size_t)sequences, sizeof *seq);
-    if (!seq) return FL_ERR_MEMORY;
-    for (int64_t i = 0; i < sequences; i++)
-        seq[i] = (fl_batch_seq){.first_row = i * length, .rows = length};
-    fl_batch batch = {.sequences = (int)sequences, .seq = seq, .rows = rows, .tokens = c->tokens};
-    fl_head_spec spec = {.n = rows, .loss_weight = c->weight};
-    fl_status s = fl_model_pass(m, c->run, &batch, overlay, true, &spec);
-    fl_free(seq);
-    return s;
-}
-
-fl_status fl_count_training(fl_count *out, const fl_model *m, int64_t sequences, int64_t length, bool recompute,
-                            const fl_rates *rates)
-{
-    static float nowhere; /* masters exist, but a counting run never looks at them */
     *out = (fl_count){0};
     size_t rows;
-    if (!fl_size_product((int64_t[]){sequences, length, 64}, 3, &rows) || sequences > INT32_MAX)
+    if (!fl_size_product((int64_t[]){o->batch, o->length, 64}, 3, &rows) || o->batch > INT32_MAX)
         return fl_fail(FL_ERR_ARGUMENT, "%lld sequences of %lld tokens: too many to train on at once",
-                       (long long)sequences, (long long)length);
-    float **pointer = fl_calloc((size_t)m->weights, sizeof *pointer);
-    if (!pointer) return FL_ERR_MEMORY;
-    for (int i = 0; i < m->weights; i++)
-        pointer[i] = &nowhere;
-    fl_overlay overlay = {.count = m->weights, .master = pointer, .grad = pointer};
-    counter c;
-    fl_status s = counter_create(&c, m, sequences * length);
-    if (s == FL_OK) {
-        c.run->recompute = recompute;
-        s = count_step(&c, m, sequences, length, &overlay);
-        out->scratch_bytes = peak(&c);
-        /* The update: gradients zeroed and summed, then four arrays read and three written. */
-        c.work.row_bytes += 9.0 / 4 * (double)fl_count_parameters(m);
-        if (s == FL_OK && rates) out->seconds = fl_count_seconds(&c.work, rates);
-        counter_destroy(&c);
-    }
-    fl_free(pointer);
+                       (long long)o->batch, (long long)o->length);
+    fl_parameters outline;
+    fl_work work = {0};
+    FL_TRY(fl_parameters_outline(&outline, m, o));
+    fl_status s = fl_train_count_pass(m, &outline.overlay, o, o->batch, o->recompute == FL_RECOMPUTE_ON,
+                                      &out->scratch_bytes, &work);
+    /* Masters, gradients and two moments. The update reads four arrays and writes three; before it gradients are zeroed
+     * and summed. */
+    out->parameter_bytes = outline.count * 4 * (int64_t)sizeof(float);
+    work.row_bytes += 9.0 / 4 * (double)out->parameter_bytes;
+    if (rates) out->seconds = fl_count_seconds(&work, rates);
+    fl_parameters_destroy(&outline);
     return s;
 }

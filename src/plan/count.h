@@ -7,6 +7,7 @@
 
 typedef struct fl_count {
     int64_t kv_bytes, scratch_bytes; /* keys and values; arenas at their peak */
+    int64_t parameter_bytes;         /* of training: masters, gradients and two moments */
     double seconds, token_seconds;   /* the whole; one more token behind what was read. 0 without rates */
 } fl_count;
 
@@ -14,12 +15,9 @@ typedef struct fl_count {
 fl_status fl_count_reading(fl_count *out, const fl_model *m, const fl_scheme *scheme, const fl_kv_shape *shape,
                            int64_t tokens, int64_t chunk, const fl_rates *rates);
 
-/* One step of full fine-tuning on `sequences` of `length` tokens in one pass. */
-fl_status fl_count_training(fl_count *out, const fl_model *m, int64_t sequences, int64_t length, bool recompute,
-                            const fl_rates *rates);
+/* One step in one pass: of the options, length, batch, recompute and what trains are looked at. */
+fl_status fl_count_training(fl_count *out, const fl_model *m, const fl_train_options *o, const fl_rates *rates);
 
-/* Masters, gradients and two moments of everything that trains. */
-int64_t fl_count_parameters(const fl_model *m);
 /* Of the mapped file, what making the engine's own form of the weights reads beside what is used in place. */
 int64_t fl_count_file(const fl_model *m);
 

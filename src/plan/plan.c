@@ -24,6 +24,8 @@ static fl_status count_method(fl_plan *p, fl_plan_method *method, const fl_model
     FL_TRY(fl_plan_method_spec(&spec, method, &m->config.rope));
     fl_scheme scheme = m->scheme;
     scheme.rope = &spec;
+    int64_t reach;
+    if (method->passes) FL_TRY(fl_plan_method_passes(&scheme.passes, &reach, method, &spec));
     FL_TRY(fl_count_reading(&count, m, &scheme, shape, p->target, chunk, rates));
     method->memory_bytes = p->weight_bytes + p->file_bytes + count.kv_bytes + count.scratch_bytes;
     method->read_seconds = count.seconds;
@@ -33,33 +35,53 @@ static fl_status count_method(fl_plan *p, fl_plan_method *method, const fl_model
 
 /* A step at one length; schedules do not change what it takes. */
 typedef struct step {
-    fl_count whole, recompute;
+    int64_t bytes[2]; /* without and with recomputation */
+    double seconds[2];
 } step;
 
-static fl_status count_steps(step *out, const fl_model *m, int64_t batch, int64_t length, const fl_rates *rates)
+static fl_status count_step(step *out, const fl_plan *p, const fl_model *m, const fl_train_options *o,
+                            const fl_rates *rates)
 {
-    FL_TRY(fl_count_training(&out->whole, m, batch, length, false, rates));
-    return fl_count_training(&out->recompute, m, batch, length, true, rates);
+    fl_train_options options = *o;
+    for (int i = 0; i < 2; i++) {
+        fl_count count;
+        options.recompute = i ? FL_RECOMPUTE_ON : FL_RECOMPUTE_OFF;
+        FL_TRY(fl_count_training(&count, m, &options, rates));
+        out->bytes[i] = p->weight_bytes + p->file_bytes + count.parameter_bytes + count.scratch_bytes;
+        out->seconds[i] = count.seconds;
+    }
+    return FL_OK;
 }
 
 static fl_status count_training(fl_plan *p, const fl_model *m, int64_t batch, const fl_rates *rates)
 {
-    step tune, target;
-    int64_t held = p->weight_bytes + p->file_bytes + fl_count_parameters(m);
-    FL_TRY(count_steps(&tune, m, batch, p->tune_length, rates));
-    FL_TRY(count_steps(&target, m, batch, p->target, rates));
+    step tune, target, adapters;
+    fl_train_options o = FL_TRAIN_OPTIONS_INIT;
+    o.batch = batch;
+    o.length = p->tune_length;
+    FL_TRY(count_step(&tune, p, m, &o, rates));
+    o.length = p->target;
+    FL_TRY(count_step(&target, p, m, &o, rates));
     for (int i = 0; i < p->methods; i++) {
         fl_plan_method *method = &p->method[i];
         const step *s = method->tune_length == p->target ? &target : &tune;
-        method->train_bytes = held + s->whole.scratch_bytes;
-        method->train_recompute_bytes = held + s->recompute.scratch_bytes;
-        method->train_seconds = s->whole.seconds;
-        method->train_recompute_seconds = s->recompute.seconds;
+        method->train_bytes = s->bytes[0];
+        method->train_recompute_bytes = s->bytes[1];
+        method->train_seconds = s->seconds[0];
+        method->train_recompute_seconds = s->seconds[1];
     }
-    p->train_bytes = held + tune.whole.scratch_bytes;
-    p->train_recompute_bytes = held + tune.recompute.scratch_bytes;
-    p->train_seconds = tune.whole.seconds;
-    p->train_recompute_seconds = tune.recompute.seconds;
+    p->train_bytes = tune.bytes[0];
+    p->train_recompute_bytes = tune.bytes[1];
+    p->train_seconds = tune.seconds[0];
+    p->train_recompute_seconds = tune.seconds[1];
+    /* LongLoRA's: embeddings and norms too. A family that names them otherwise has no such recipe. */
+    o.lora_rank = 8;
+    o.trainable = "embed,norm";
+    if (count_step(&adapters, p, m, &o, rates) != FL_OK) return FL_OK;
+    p->lora_bytes = adapters.bytes[0];
+    p->lora_recompute_bytes = adapters.bytes[1];
+    p->lora_seconds = adapters.seconds[0];
+    p->lora_recompute_seconds = adapters.seconds[1];
     return FL_OK;
 }
 

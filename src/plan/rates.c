@@ -11,20 +11,25 @@
 #include "file/json.h"
 #include "model/model.h"
 
-#define ROWS 512     /* of a reading pass */
-#define KEYS 2048    /* in front of the measured rows */
-#define SECONDS 0.06 /* each measurement runs at least this long, and at least three times */
+#define ROWS 512      /* of a reading pass: the most rows of a product */
+#define LEAST_ROWS 64 /* enough for products to run at the rate of many rows */
+#define KEYS 1024     /* in a memory */
+#define QUERIES 64    /* rows that look at them */
+#define ALONE 256     /* rows of a sequence that is trained on */
+#define PIECE 1e8     /* operations: a run should fit between two interruptions by other programs */
+#define SECONDS 0.08  /* each measurement runs at least this long, and at least three times */
 
 /* Everything a measurement touches; all tensors are filled with small random numbers. */
 typedef struct bed {
     const fl_model *m;
     fl_device *d;
     const fl_weight *w; /* the largest matrix of a block */
+    int64_t rows;       /* that go through it */
     fl_attention_shape shape;
     fl_memory *memory; /* one layer, KEYS tokens */
     fl_tensor x, y, dy, dx, q, k, v, out, dq, dk, dv;
     float *master, *dw, *lse;
-    int64_t *lo, *hi; /* [ROWS] */
+    int64_t *lo, *hi; /* [KEYS] */
 } bed;
 
 static fl_tensor matrix(int64_t rows, int64_t cols, fl_rng *rng)
@@ -70,10 +75,11 @@ static fl_status bed_fill(bed *b)
     fl_rng rng;
     fl_rng_seed(&rng, 1);
     int64_t rows = b->w->stored.rows, cols = b->w->stored.cols;
-    b->x = matrix(ROWS, cols, &rng);
-    b->y = matrix(ROWS, rows, &rng);
-    b->dy = matrix(ROWS, rows, &rng);
-    b->dx = matrix(ROWS, cols, &rng);
+    b->rows = (int64_t)fmin(ROWS, fmax(LEAST_ROWS, floor(PIECE / (2.0 * (double)rows * (double)cols))));
+    b->x = matrix(b->rows, cols, &rng);
+    b->y = matrix(b->rows, rows, &rng);
+    b->dy = matrix(b->rows, rows, &rng);
+    b->dx = matrix(b->rows, cols, &rng);
     fl_tensor master = matrix(rows, cols, &rng), dw = matrix(rows, cols, &rng), lse = matrix(KEYS, c->heads, &rng);
     b->master = master.data;
     b->dw = dw.data;
@@ -124,7 +130,7 @@ static void work_packed(bed *b, fl_work *work)
 {
     fl_operand w = {b->w->packed, b->w->stored};
     b->d->table->linear(b->d, &w, NULL, &b->x, &b->y, false);
-    work->packed_flops = ROWS * flops(b);
+    work->packed_flops = (double)b->rows * flops(b);
 }
 
 /* y = x W^T, dx = dy W, dW = dy^T x, as a training step does them. */
@@ -133,12 +139,12 @@ static void work_plain(bed *b, fl_work *work)
     int64_t rows = b->w->stored.rows, cols = b->w->stored.cols;
     fl_operand w = {NULL, {FL_F32, rows, cols, cols, 1, b->master}};
     fl_stored transposed = {FL_F32, cols, rows, 1, cols, b->master};
-    fl_stored dy = {FL_F32, ROWS, rows, rows, 1, b->dy.data}, dyt = {FL_F32, rows, ROWS, 1, rows, b->dy.data};
-    fl_stored xt = {FL_F32, cols, ROWS, 1, cols, b->x.data};
+    fl_stored dy = {FL_F32, b->rows, rows, rows, 1, b->dy.data};
+    fl_stored dyt = {FL_F32, rows, b->rows, 1, rows, b->dy.data}, xt = {FL_F32, cols, b->rows, 1, cols, b->x.data};
     b->d->table->linear(b->d, &w, NULL, &b->x, &b->y, false);
     b->d->table->matmul(b->d, &dy, &transposed, b->dx.data, cols, false);
     b->d->table->matmul(b->d, &dyt, &xt, b->dw, cols, true);
-    work->plain_flops = 3 * ROWS * flops(b);
+    work->plain_flops = 3 * (double)b->rows * flops(b);
 }
 
 /* One row through every matrix of the model, so that small caches help no more than they do in use. */
@@ -156,44 +162,55 @@ static void work_stream(bed *b, fl_work *work)
     }
 }
 
-/* The last `rows` of KEYS tokens look at all before them. */
-static fl_attend_seq last_rows(bed *b, int64_t rows)
+/* The last `rows` of the first `keys` tokens look at all before them. */
+static fl_attend_seq last_rows(bed *b, int64_t rows, int64_t keys)
 {
     for (int64_t r = 0; r < rows; r++)
-        b->hi[r] = KEYS - rows + r + 1;
-    return (fl_attend_seq){.rows = rows, .lo = b->lo, .hi = b->hi, .kv = fl_memory_view(b->memory, 0)};
+        b->hi[r] = keys - rows + r + 1;
+    fl_attend_seq seq = {.rows = rows, .lo = b->lo, .hi = b->hi, .kv = fl_memory_view(b->memory, 0)};
+    seq.kv.keys = keys;
+    return seq;
 }
 
-static double attend(bed *b, int64_t rows)
+static fl_tensor first_rows(fl_tensor t, int64_t rows)
 {
-    fl_attend_seq seq = last_rows(b, rows);
-    fl_tensor q = b->q, out = b->out;
-    q.rows = out.rows = rows;
+    t.rows = rows;
+    return t;
+}
+
+/* -> query-key pairs times the width of all heads */
+static double attend(bed *b, int64_t rows, int64_t keys)
+{
+    fl_attend_seq seq = last_rows(b, rows, keys);
+    fl_tensor q = first_rows(b->q, rows), out = first_rows(b->out, rows);
     fl_attend_args args = {1, &seq, (int)b->m->config.heads, 0.1f, &q, &out, b->lse, false, NULL};
     b->d->table->attend(b->d, &args);
-    return (double)rows * (double)(KEYS - rows / 2) * (double)q.cols;
+    return (double)rows * ((double)keys - (double)(rows - 1) / 2) * (double)q.cols;
 }
 
 static void work_attend(bed *b, fl_work *work)
 {
-    work->attend_flops = 4 * attend(b, ROWS);
+    work->attend_flops = 4 * attend(b, QUERIES, KEYS);
 }
 
 static void work_cache(bed *b, fl_work *work)
 {
     fl_kv_shape shape = fl_model_kv_shape(b->m);
-    attend(b, 1);
+    attend(b, 1, KEYS);
     work->cache_bytes = (double)KEYS / FL_PAGE_TOKENS * (double)fl_kv_page_bytes(&shape);
 }
 
 static void work_attend_backward(bed *b, fl_work *work)
 {
-    fl_attend_seq seq = last_rows(b, KEYS);
-    fl_attend_args forward = {1, &seq, (int)b->m->config.heads, 0.1f, &b->q, &b->out, b->lse, false, NULL};
+    fl_attend_seq seq = last_rows(b, ALONE, ALONE);
+    fl_tensor q = first_rows(b->q, ALONE), out = first_rows(b->out, ALONE), k = first_rows(b->k, ALONE),
+              v = first_rows(b->v, ALONE), dq = first_rows(b->dq, ALONE), dk = first_rows(b->dk, ALONE),
+              dv = first_rows(b->dv, ALONE);
+    fl_attend_args forward = {1, &seq, (int)b->m->config.heads, 0.1f, &q, &out, b->lse, false, NULL};
     fl_attend_backward_args args = {
-        .forward = forward, .k = &b->k, .v = &b->v, .dout = &b->out, .dq = &b->dq, .dk = &b->dk, .dv = &b->dv};
+        .forward = forward, .k = &k, .v = &v, .dout = &out, .dq = &dq, .dk = &dk, .dv = &dv};
     b->d->table->attend_backward(b->d, &args);
-    work->attend_backward_flops = 10.0 * KEYS * KEYS / 2 * (double)b->q.cols;
+    work->attend_backward_flops = 10.0 * ALONE * (ALONE + 1) / 2 * (double)q.cols;
 }
 
 static void work_rows(bed *b, fl_work *work)
@@ -242,7 +259,7 @@ fl_status fl_rates_measure(fl_rates *out, const fl_model *m)
     r.attend_flops = w.attend_flops / seconds;
     seconds = fastest(&b, work_cache, &w);
     r.cache_bytes = w.cache_bytes / seconds;
-    attend(&b, KEYS); /* what the backward pass of all rows needs of the forward one */
+    attend(&b, ALONE, ALONE); /* its results are what the backward pass begins with */
     seconds = fastest(&b, work_attend_backward, &w);
     r.attend_backward_flops = w.attend_backward_flops / seconds;
     seconds = fastest(&b, work_rows, &w);

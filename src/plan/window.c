@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "model/passes_options.h"
 #include "position/scaling_law.h"
 
 #define TWO_PI 6.283185307179586
@@ -101,6 +102,25 @@ static void add_kind(fl_plan *p, const geometry *g, fl_rope_kind kind, double en
     add(p, g, m);
 }
 
+/* Methods that fold distances into the trained range while reading. What a stream forgets is no window. */
+static void add_passes(fl_plan *p, const geometry *g)
+{
+    for (int kind = FL_PASSES_PLAIN + 1; kind < FL_PASSES_KIND_COUNT; kind++) {
+        fl_passes passes = {.kind = (fl_passes_kind)kind};
+        int64_t reach;
+        if (kind == FL_PASSES_STREAM) continue;
+        fl_plan_method m = {.name = fl_passes_name(&passes),
+                            .basis = FL_PLAN_CONSTRUCTION,
+                            .passes = true,
+                            .scale = g->to / g->window,
+                            .note = "no distance passes the trained window: distances are folded while reading, which "
+                                    "takes more passes; nothing to tune"};
+        if (fl_plan_method_passes(&passes, &reach, &m, &g->plain) != FL_OK) continue; /* not at this window */
+        m.window = fmin((double)reach, g->to);
+        add(p, g, m);
+    }
+}
+
 static void add_methods(fl_plan *p, const geometry *g)
 {
     double enough = fmax(p->base_for_target, p->beta0 * 1.01);
@@ -117,6 +137,7 @@ static void add_methods(fl_plan *p, const geometry *g)
                              .base = enough,
                              .note =
                                  "the smallest base whose bound is the target, and above beta0 of the tuning length"});
+    add_passes(p, g);
 }
 
 /* Rules of thumb do not count: this one is meant to be relied on. */
@@ -126,7 +147,8 @@ static int smallest_change(const fl_plan *p, double to)
     for (int i = 0; i < p->methods; i++) {
         const fl_plan_method *m = &p->method[i];
         bool sure = m->basis == FL_PLAN_CONSTRUCTION || m->basis == FL_PLAN_LAW;
-        if (sure && !m->degenerate && m->window >= to * (1 - 1e-9) && (best < 0 || m->change < p->method[best].change))
+        if (sure && !m->degenerate && !m->passes && m->window >= to * (1 - 1e-9) &&
+            (best < 0 || m->change < p->method[best].change))
             best = i;
     }
     return best;
@@ -135,6 +157,10 @@ static int smallest_change(const fl_plan *p, double to)
 fl_status fl_plan_method_spec(fl_rope_spec *out, const fl_plan_method *method, const fl_rope_spec *own)
 {
     fl_rope_kind kind = FL_ROPE_PLAIN;
+    if (method->passes) {
+        *out = *own;
+        return FL_OK;
+    }
     if (strcmp(method->name, "base") != 0) FL_TRY(fl_rope_kind_parse(&kind, method->name));
     if (kind == own->kind && kind != FL_ROPE_PLAIN) {
         *out = *own;
@@ -146,6 +172,17 @@ fl_status fl_plan_method_spec(fl_rope_spec *out, const fl_plan_method *method, c
     if (method->scale >= 1) out->factor = method->scale;
     out->window = fl_rope_scaled_window(out);
     return fl_rope_spec_check(out);
+}
+
+fl_status fl_plan_method_passes(fl_passes *out, int64_t *reach, const fl_plan_method *method, const fl_rope_spec *own)
+{
+    fl_model_options options = FL_MODEL_OPTIONS_INIT;
+    fl_config config = {.positions = FL_POSITIONS_ROTARY, .rotary = true, .window = own->window, .rope = *own};
+    if (method->passes) options.rope = (fl_rope_options){.scaling = method->name, .scale = method->scale};
+    FL_TRY(fl_position_options_apply(&config, &options));
+    *out = config.passes;
+    *reach = config.window;
+    return FL_OK;
 }
 
 static fl_status check(int dim, double window, double base, double to, double tune)

@@ -15,26 +15,27 @@ typedef struct question {
     int64_t limit;
 } question;
 
-/* Bytes at the peak of a pass of `sequences`. */
-static fl_status count_pass(const question *q, int64_t sequences, bool recompute, int64_t *bytes)
+fl_status fl_train_count_pass(const fl_model *m, const fl_overlay *overlay, const fl_train_options *o, int64_t sequences,
+                              bool recompute, int64_t *bytes, fl_work *work)
 {
-    int64_t length = q->options.length, rows = sequences * length;
+    int64_t length = o->length, rows = sequences * length;
     fl_run *run = NULL;
+    fl_device counting = fl_counting_device(work);
     fl_batch_seq *seq = fl_calloc((size_t)sequences, sizeof *seq);
     int32_t *tokens = fl_calloc((size_t)rows, sizeof *tokens);
     float *weight = fl_calloc((size_t)rows, sizeof *weight);
-    fl_status s =
-        seq && tokens && weight ? fl_run_create(&run, q->model->engine, (size_t)1 << 46, true) : FL_ERR_MEMORY;
+    fl_status s = seq && tokens && weight ? fl_run_create(&run, m->engine, (size_t)1 << 46, true) : FL_ERR_MEMORY;
     if (s == FL_OK) {
         for (int64_t i = 0; i < sequences; i++)
             seq[i] = (fl_batch_seq){.first_row = i * length, .rows = length};
-        fl_scheme scheme = q->model->scheme;
-        scheme.shifted_group = q->options.shifted_group;
+        fl_scheme scheme = m->scheme;
+        scheme.shifted_group = o->shifted_group;
         fl_batch batch = {.sequences = (int)sequences, .seq = seq, .rows = rows, .tokens = tokens, .scheme = &scheme};
         fl_head_spec spec = {.n = rows, .loss_weight = weight};
         run->recompute = recompute;
-        run->half = q->options.store == FL_STORE_BF16;
-        s = fl_model_pass(q->model, run, &batch, &q->outline->overlay, true, &spec);
+        run->half = o->store == FL_STORE_BF16;
+        if (work) run->device = &counting;
+        s = fl_model_pass(m, run, &batch, overlay, true, &spec);
         *bytes = (int64_t)(fl_arena_peak(run->data) + fl_arena_peak(run->grads) + fl_arena_peak(run->nodes));
         fl_run_destroy(run);
     }
@@ -60,7 +61,7 @@ static fl_status measure(const question *q, int64_t accumulate, bool recompute, 
     if (q->options.positions != FL_TRAIN_POSITIONS_PLAIN) each += (int64_t)sizeof(double);
     out->batch_bytes = q->options.batch * (q->options.length + 1) * (int64_t)(sizeof(int32_t) + sizeof(bool)) +
                        sequences * q->options.length * each;
-    FL_TRY(count_pass(q, sequences, recompute, &out->pass_bytes));
+    FL_TRY(fl_train_count_pass(q->model, &q->outline->overlay, &q->options, sequences, recompute, &out->pass_bytes, NULL));
     FL_TRY(fl_train_eval_bytes(&out->eval_bytes, q->model, &q->outline->overlay, q->options.eval));
     out->total_bytes = out->eval_bytes + out->model_bytes + out->parameter_bytes + out->pass_bytes + out->batch_bytes;
     return FL_OK;

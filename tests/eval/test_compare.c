@@ -173,8 +173,8 @@ static void test_bad_lines(void **state)
         "{\"label\":\"a\",\"length\":100,\"tokens\":3,\"seconds\":1,\"blocks\":[1,\"x\"],\"settings\":\"s\"}",
         "{\"label\":\"a\",\"length\":100,\"tokens\":3,\"seconds\":1,\"blocks\":5,\"settings\":\"s\"}",
         "{\"label\":\"a\",\"length\":100,\"tokens\":3,\"seconds\":1,\"blocks\":[1,2]}",
-        "{\"label\":\"0123456789012345678901234567890123456789012345678901234567890123\",\"length\":1,\"tokens\":3,"
-        "\"seconds\":1,\"blocks\":[1,2],\"settings\":\"s\"}",
+        ("{\"label\":\"0123456789012345678901234567890123456789012345678901234567890123\",\"length\":1,\"tokens\":3,"
+         "\"seconds\":1,\"blocks\":[1,2],\"settings\":\"s\"}"),
     };
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
         FILE *f = fopen(path, "w");

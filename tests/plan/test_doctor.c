@@ -47,7 +47,7 @@ static fl_doctor *examine(const char *path, const fl_rope_options *rope, const f
     if (rope) options.rope = *rope;
     fl_model *m;
     must(fl_model_open(&m, engine, path, &options));
-    fl_doctor_options o = {.text = text, .bos = 1, .score = 32, .blocks = 8, .margin = 0.1};
+    fl_doctor_options o = {.text = text, .bos = 1, .score = 32, .blocks = 8, .longest = 1024, .margin = 0.1};
     must(fl_doctor_examine(&d, m, &o));
     fl_model_close(m);
     return &d;
@@ -88,8 +88,8 @@ static void test_known_model(void **state)
     assert_int_equal(finding(d, "base", "91")->level, FL_FINDING_WARN);
     assert_int_equal(finding(d, "tokenizer", "512 ids for 512")->level, FL_FINDING_OK);
     assert_int_equal(finding(d, "dimension", "critical dimension 4 of 8")->level, FL_FINDING_OK);
-    /* Trained on 512 and told so: the loss holds there and rises soon after, before four times the window. */
-    assert_true(d->rises > 512 && d->rises <= 2048 && d->length[d->lengths - 1] == 2048);
+    /* Trained on 512 and told so: the loss holds there and rises soon after, before twice the window. */
+    assert_true(d->rises > 512 && d->rises <= 1024 && d->length[d->lengths - 1] == 1024);
     assert_int_equal(finding(d, "loss", "holds the claimed 512")->level, FL_FINDING_OK);
 
     /* The same weights claiming 2048 without any scaling: the claim is false and found so. */

@@ -73,6 +73,33 @@ static void test_tiny_heads_are_called_so(void **state)
     assert_true(!p.degenerate && near(p.base_for_target, 278752));
 }
 
+/* Methods that change passes: Self-Extend reaches (L - W) G + W; what clips distances reaches any text.
+ * Where the table of passes has a kind that this plan has not, the loop over names fails. */
+static void test_passes(void **state)
+{
+    (void)state;
+    fl_plan p = {.size = sizeof p};
+    fl_plan_options o = FL_PLAN_OPTIONS_INIT;
+    o.head_dim = 64;
+    o.window = 256;
+    o.base = 10000;
+    o.to = 1024;
+    must(fl_plan_make(&p, &o));
+    for (int kind = FL_PASSES_PLAIN + 1; kind < FL_PASSES_KIND_COUNT; kind++) {
+        if (kind == FL_PASSES_STREAM) continue;
+        fl_passes passes = {.kind = (fl_passes_kind)kind};
+        const fl_plan_method *m = method(&p, fl_passes_name(&passes));
+        assert_true(m->passes && !m->tuned && m->window == 1024 && m->change == 0);
+    }
+    assert_true(p.smallest >= 0 && !p.method[p.smallest].passes);
+    fl_rope_spec own;
+    fl_passes passes;
+    int64_t reach;
+    fl_rope_spec_init(&own, 10000, 64, 256);
+    must(fl_plan_method_passes(&passes, &reach, method(&p, "self-extend"), &own));
+    assert_true(reach >= 1024 && reach == (256 - passes.near) * passes.group + passes.near);
+}
+
 static void test_refusals(void **state)
 {
     (void)state;
@@ -228,7 +255,7 @@ static void test_counted_training(void **state)
         fl_train_options t = FL_TRAIN_OPTIONS_INIT;
         t.length = 128;
         t.batch = 2;
-        t.recompute = recompute;
+        t.recompute = recompute ? FL_RECOMPUTE_ON : FL_RECOMPUTE_OFF;
         fl_trainer *trainer;
         must(fl_trainer_create(&trainer, o.model, &t));
         must(fl_trainer_step(trainer, ids, NULL));
@@ -236,6 +263,17 @@ static void test_counted_training(void **state)
         assert_int_equal(recompute ? p.train_recompute_bytes : p.train_bytes, used);
         fl_trainer_destroy(trainer);
         if (recompute) assert_true(p.train_recompute_bytes < p.train_bytes);
+
+        t.length = 300; /* adapters are counted at the target */
+        t.batch = 2;
+        t.lora_rank = 8;
+        t.trainable = "embed,norm";
+        int32_t long_ids[2 * 301] = {0};
+        must(fl_trainer_create(&trainer, o.model, &t));
+        must(fl_trainer_step(trainer, long_ids, NULL));
+        used = arenas(trainer->run) + trainer->parameters.count * 16 + o.model->weight_bytes + p.file_bytes;
+        assert_int_equal(recompute ? p.lora_recompute_bytes : p.lora_bytes, used);
+        fl_trainer_destroy(trainer);
     }
     close_model(o);
 }
@@ -286,12 +324,10 @@ static void test_counted_work(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_llama2),
-                                       cmocka_unit_test(test_tiny_heads_are_called_so),
-                                       cmocka_unit_test(test_refusals),
-                                       cmocka_unit_test(test_counted_reading),
-                                       cmocka_unit_test(test_weights_and_caches),
-                                       cmocka_unit_test(test_counted_training),
-                                       cmocka_unit_test(test_counted_work)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_llama2),           cmocka_unit_test(test_tiny_heads_are_called_so),
+        cmocka_unit_test(test_passes),           cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_counted_reading),  cmocka_unit_test(test_weights_and_caches),
+        cmocka_unit_test(test_counted_training), cmocka_unit_test(test_counted_work)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
