@@ -306,6 +306,11 @@ static const struct {
      FL_ERR_UNSUPPORTED},
     {"experts", GOOD "u:llama.expert_count=8", EMBED, "llama.expert_count", FL_ERR_UNSUPPORTED},
     {"ALiBi", GOOD "f:llama.attention.max_alibi_bias=8", EMBED, "max_alibi_bias", FL_ERR_UNSUPPORTED},
+    {"ALiBi of other slopes",
+     "t:general.architecture=refact u:refact.context_length=16 u:refact.embedding_length=8 u:refact.block_count=1 "
+     "u:refact.feed_forward_length=16 u:refact.attention.head_count=2 f:refact.attention.layer_norm_rms_epsilon=1e-5 "
+     "f:refact.attention.max_alibi_bias=4",
+     EMBED, "refact.attention.max_alibi_bias", FL_ERR_UNSUPPORTED},
     {"logits times something", GOOD "f:llama.logit_scale=0.5", EMBED, "llama.logit_scale", FL_ERR_UNSUPPORTED},
     {"attention both ways", GOOD "b:llama.attention.causal=0", EMBED, "attention.causal", FL_ERR_UNSUPPORTED},
     {"an odd rotation", GOOD "u:llama.rope.dimension_count=3", EMBED, "rope.dimension_count", FL_ERR_FORMAT},
