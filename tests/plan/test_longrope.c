@@ -38,8 +38,8 @@ static fl_longrope_options small(const char *path)
     o.documents = 1;
     o.bos = 1;
     o.to = TO;
-    o.population = 8;
-    o.rounds = 3;
+    o.population = 6;
+    o.rounds = 2;
     o.samples = 1;
     o.seed = 5;
     o.path = path;
@@ -56,7 +56,7 @@ static void test_search(void **state)
     fl_longrope_result r = {.size = sizeof r}, again = {.size = sizeof again};
     must(fl_longrope_search(&r, m, &o));
     assert_int_equal(r.pairs, m->config.rope.dim / 2);
-    assert_int_equal(r.evaluated, 8 + 3 * 4);
+    assert_int_equal(r.evaluated, 6 + 2 * 3);
     for (int i = 0; i < r.pairs; i++)
         assert_true(r.factor[i] >= (i ? r.factor[i - 1] : 1) && r.factor[i] <= 1.25 * TO / 512);
     /* Never worse than what it began with, and this short search on this text is better. */
