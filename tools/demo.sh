@@ -53,6 +53,7 @@ evaluate "tuned directly" "$out/direct"
 evaluate "interpolated, untuned" $model --rope-scaling linear --rope-scale 4
 evaluate "interpolated, 60 steps" "$out/interpolated"
 evaluate "yarn, untuned" "$out/yarn"
+evaluate "self-extend, untuned" $model --grp-attn-n 8 --grp-attn-w 64
 "$furlong" report "$out/results.jsonl" --svg "$out/perplexity.svg" --window 256 \
     --title "base-s: the same tokens read with more context"
 
@@ -61,6 +62,7 @@ keys "as it is" $model
 keys "tuned directly" "$out/direct"
 keys "interpolated, 60 steps" "$out/interpolated"
 keys "yarn, untuned" "$out/yarn"
+keys "self-extend, untuned" $model --grp-attn-n 8 --grp-attn-w 64
 
 printf '\nThe picture: %s\nThe model:   %s (a Hugging Face folder; its config carries the stretched positions)\n' \
     "$out/perplexity.svg" "$out/yarn"

@@ -32,3 +32,8 @@ tuned linear --rope-scaling linear --rope-scale 4
 tuned yarn --rope-scaling yarn --rope-scale 4
 tuned ntk --rope-scaling ntk --rope-scale 4
 tuned base --rope-freq-base 278752 --ctx-size 1024
+both "dynamic-yarn" $MODEL --rope-scaling dynamic-yarn --rope-scale 4
+both "self-extend" $MODEL --grp-attn-n 8 --grp-attn-w 64
+both "rerope" $MODEL --rope-scaling rerope
+both "dual-chunk" $MODEL --rope-scaling dual-chunk
+both "stream" $MODEL --overflow stream --sinks 4 --window 252
