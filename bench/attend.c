@@ -108,11 +108,11 @@ static void measure(fl_device *d, int64_t keys, int head_dim)
     times times_forward = {.n = 0}, both = {.n = 0};
     double end = fl_clock_seconds() + SECONDS;
     while ((fl_clock_seconds() < end || both.n < 4) && both.n < 256) {
-        double before = fl_roof_multiply_adds(d), t0 = fl_clock_seconds();
+        double before = fl_roof_multiply_adds(d), t0 = fl_roof_seconds(d);
         fl_cpu_attend(d, &p.args.forward);
-        double t1 = fl_clock_seconds();
+        double t1 = fl_roof_seconds(d);
         fl_cpu_attend_backward(d, &p.args);
-        double t2 = fl_clock_seconds(), top = (before + fl_roof_multiply_adds(d)) / 2;
+        double t2 = fl_roof_seconds(d), top = (before + fl_roof_multiply_adds(d)) / 2;
         int n = both.n++;
         times_forward.n = both.n;
         times_forward.run[n] = t1 - t0;

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs the Debian packages that furlong is built and tested with, those that are missing. Quiet when none is.
-# As root it installs them; as another user it prints the command and fails. With --check it never installs.
+# As root it installs them; as another user it prints the command and fails. With --check it never installs. With
+# --aarch64 also the cross-compiler and the emulator of tools/aarch64.sh.
 set -eu
 
 packages='
@@ -14,6 +15,18 @@ libzstd-dev
 libcmocka-dev
 gnuplot-nox
 '
+
+check=
+for argument; do
+    case $argument in
+    --check) check=1 ;;
+    --aarch64) packages="$packages gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static" ;;
+    *)
+        echo "usage: $0 [--check] [--aarch64]" >&2
+        exit 2
+        ;;
+    esac
+done
 
 # Elsewhere CMake says what it cannot find.
 command -v dpkg-query >/dev/null || exit 0
@@ -35,7 +48,7 @@ if ! command -v cc >/dev/null && ! command -v gcc >/dev/null; then
 fi
 [ -n "$missing" ] || exit 0
 
-if [ "${1:-}" = --check ] || [ "$(id -u)" -ne 0 ]; then
+if [ -n "$check" ] || [ "$(id -u)" -ne 0 ]; then
     echo "furlong needs packages that are not installed:" >&2
     echo "    sudo apt-get install --no-install-recommends$missing" >&2
     exit 1
