@@ -365,12 +365,16 @@ static int run(const cli_call *call)
 
 static const cli_group *const train_groups[] = {&cli_group_model,     &data_group,       &train_group, &eval_group,
                                                 &cli_group_positions, &cli_group_output, NULL};
-const cli_command cli_train = {
-    "train",
-    "fine-tune a model on texts, with its positions stretched if asked",
-    NULL,
-    "Full fine-tuning with next-token loss and AdamW. With --rope-scaling the positions are stretched first and the "
-    "written model says so in its config. Same seed, flags, threads and files: same bits, also after --resume.",
-    sizeof(train_options),
-    train_groups,
-    run};
+const cli_command cli_train = {"train",
+                               "fine-tune a model on texts, with its positions stretched if asked",
+                               NULL,
+                               "Next-token loss and AdamW, on the whole model or, with --lora-rank, on adapters. "
+                               "--recipe takes the options of a paper, "
+                               "scaled to the model, and lists them all; --config reads options from a file. With "
+                               "--rope-scaling the positions are "
+                               "stretched first and the written model says so in its config. Memory is planned before "
+                               "anything is read. Same seed, "
+                               "flags, threads and files: same bits, also after --resume.",
+                               sizeof(train_options),
+                               train_groups,
+                               run};
