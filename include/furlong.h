@@ -103,11 +103,14 @@ typedef struct fl_rope_options {
     double freq_base;    /* replaces rope_theta */
     double freq_scale;   /* 1/scale */
     int64_t yarn_orig_ctx;
-    double yarn_ext_factor, yarn_attn_factor, yarn_beta_fast, yarn_beta_slow;
+    double yarn_ext_factor; /* to 1; FL_YARN_EXT_NONE: llama.cpp's 0, every pair is interpolated */
+    double yarn_attn_factor, yarn_beta_fast, yarn_beta_slow;
     double shape; /* the number that bends ntk-linear, mixed-radix, power and truncated; 0: the papers' */
     const char *longrope_factors; /* JSON file of LongRoPE's factors, the dictionary that config.json calls
                                      rope_scaling; chooses "longrope" */
 } fl_rope_options;
+
+#define FL_YARN_EXT_NONE (-1.0)
 
 /* Methods that change which position a key has for a query, for models as they are: rope.scaling names one of
  * "self-extend", "rerope", "leaky-rerope" and "dual-chunk"; a group of more than 1 alone means the first, also beside
@@ -352,11 +355,14 @@ typedef struct fl_generate_options {
     bool ignore_eos; /* generate on through end-of-text tokens */
     fl_text_fn text; /* may be NULL */
     void *text_user;
+    const int32_t *stop_ids; /* further tokens that end the text (FL_FINISH_EOS), stop_id_count of them; they do so with
+                                ignore_eos too */
+    int stop_id_count;
 } fl_generate_options;
 
 #define FL_GENERATE_OPTIONS_INIT                                                                                       \
     {                                                                                                                  \
-        sizeof(fl_generate_options), -1, FL_SAMPLER_OPTIONS_INIT, NULL, 0, false, NULL, NULL                           \
+        sizeof(fl_generate_options), -1, FL_SAMPLER_OPTIONS_INIT, NULL, 0, false, NULL, NULL, NULL, 0                  \
     }
 
 typedef struct fl_generate_result {

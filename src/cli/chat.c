@@ -142,11 +142,15 @@ static fl_status generate(chat *c)
     fl_generate_options options = FL_GENERATE_OPTIONS_INIT;
     options.max_tokens = c->options->predict;
     options.ignore_eos = c->options->ignore_eos;
-    /* Where the end of an answer is no token that ends texts. */
+    /* The end of an answer may be a token, of which no text would be seen, though none that the model says ends a
+     * text; or it is text. */
     char end[64];
     const char *const end_stop[] = {end};
     snprintf(end, sizeof end, "%s", c->template ? c->template->after_answer : "");
     end[strcspn(end, "\n")] = 0;
+    const int32_t end_id = *end ? fl_tokenizer_id(c->work.tokenizer, end) : -1;
+    options.stop_ids = &end_id;
+    options.stop_id_count = end_id >= 0 && !options.ignore_eos;
     options.stop = c->plain ? plain_stop : end_stop;
     options.stop_count = c->plain || *end;
     options.text = write_text;

@@ -43,7 +43,8 @@ static const cli_flag position_flags[] = {
      "-1: off"},
     {"yarn-orig-ctx", 0, "N", CLI_INTEGER, AT(rope.yarn_orig_ctx), NULL, 0, TOKENS, NULL,
      "window the model was trained on before scaling"},
-    {"yarn-ext-factor", 0, "F", CLI_REAL, AT(rope.yarn_ext_factor), NULL, 1e-6, 1e6, NULL, "weight of extrapolation"},
+    {"yarn-ext-factor", 0, "F", CLI_REAL, AT(yarn_ext), "-1", -1, 1, NULL,
+     "weight of extrapolation, from 0 (every pair is interpolated) to 1; -1: as the model says"},
     {"yarn-attn-factor", 0, "F", CLI_REAL, AT(rope.yarn_attn_factor), NULL, 0, 1e6, NULL,
      "further factor of the attention magnitude"},
     {"yarn-beta-fast", 0, "F", CLI_REAL, AT(rope.yarn_beta_fast), NULL, 0, 1e6, NULL,
@@ -63,7 +64,8 @@ static const cli_flag position_flags[] = {
     {"dual-chunk-local", 0, "N", CLI_INTEGER, AT(passes.chunk_local), NULL, 1, TOKENS, NULL,
      "dual chunk attention: the size less the length of a chunk, which without it is 3/4 of the window"},
     {"logn", 0, "WHERE", CLI_TEXT, AT(passes.logn), NULL, 0, 0, "off|beyond|everywhere|length",
-     "scale logits by ln(tokens seen) / ln(L): beyond L alone, or everywhere; length: by 1 + 0.1 ln(text / L) beyond L"},
+     "scale logits by ln(tokens seen) / ln(L): beyond L alone, or everywhere; length: by 1 + 0.1 ln(text / L) beyond "
+     "L"},
     {"logn-window", 0, "L", CLI_INTEGER, AT(passes.logn_window), NULL, 2, TOKENS, NULL,
      "L of --logn; without it, the trained window"},
 };
@@ -141,10 +143,17 @@ int cli_open_engine(cli_work *w, const cli_common *o)
     return CLI_OK;
 }
 
+fl_rope_options cli_rope_options(const cli_common *o)
+{
+    fl_rope_options rope = o->rope;
+    if (o->yarn_ext >= 0) rope.yarn_ext_factor = o->yarn_ext > 0 ? o->yarn_ext : FL_YARN_EXT_NONE;
+    return rope;
+}
+
 void cli_model_options(fl_model_options *out, const cli_common *o)
 {
     *out = (fl_model_options)FL_MODEL_OPTIONS_INIT;
-    out->rope = o->rope;
+    out->rope = cli_rope_options(o);
     out->blockwise = o->blockwise;
     out->passes = o->passes;
     out->context = o->context;

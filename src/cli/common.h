@@ -11,6 +11,7 @@ typedef struct cli_common {
     const char *model, *tokenizer, *lora, *lora_scaled;
     int64_t context, threads, batch;
     fl_rope_options rope;
+    double yarn_ext; /* negative: as the model says; 0 is a value */
     int64_t blockwise;
     fl_passes_options passes;
     int overflow; /* fl_overflow */
@@ -43,6 +44,7 @@ int cli_open_tokenizer(cli_work *w, const cli_call *call, const cli_common *o);
 int cli_open_session(cli_work *w, const cli_call *call, const cli_common *o);
 void cli_close(cli_work *w);
 
+fl_rope_options cli_rope_options(const cli_common *o);
 void cli_model_options(fl_model_options *out, const cli_common *o);
 void cli_session_options(fl_session_options *out, const cli_common *o);
 void cli_sampler_options(fl_sampler_options *out, const cli_common *o);

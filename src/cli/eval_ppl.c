@@ -269,7 +269,7 @@ static int open_reference(fl_model **reference, const cli_work *w, const eval_op
     fl_model_options options = FL_MODEL_OPTIONS_INIT;
     if (o->kl_cache) *reference = w->model;
     if (!o->kl) return CLI_OK;
-    options.rope = o->shared.common.rope;
+    options.rope = cli_rope_options(&o->shared.common);
     options.context = o->shared.common.context;
     options.progress = cli_progress;
     fl_status s = fl_model_open(reference, w->engine, o->kl, &options);

@@ -287,6 +287,7 @@ static int recipe_facts(cli_recipe_facts *out, const cli_call *call, const train
 {
     cli_common plain = o->common;
     plain.rope = (fl_rope_options){.scaling = NULL};
+    plain.yarn_ext = -1;
     plain.context = 0;
     cli_work w = {0};
     int status = cli_open_model(&w, call, &plain);

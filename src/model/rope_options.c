@@ -119,7 +119,8 @@ fl_status fl_rope_options_apply(fl_config *config, const fl_rope_options *o, int
                        (long long)o->yarn_orig_ctx);
     if (o->yarn_orig_ctx) rope->original_window = o->yarn_orig_ctx;
     if (o->freq_base != 0) rope->base = o->freq_base;
-    if (o->yarn_ext_factor > 0) rope->extrapolation_factor = o->yarn_ext_factor;
+    if (o->yarn_ext_factor != 0)
+        rope->extrapolation_factor = o->yarn_ext_factor == FL_YARN_EXT_NONE ? 0 : o->yarn_ext_factor;
     if (o->yarn_attn_factor != 0) rope->attn_factor = o->yarn_attn_factor;
     if (o->yarn_beta_fast != 0) rope->beta_fast = o->yarn_beta_fast;
     if (o->yarn_beta_slow != 0) rope->beta_slow = o->yarn_beta_slow;

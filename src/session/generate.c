@@ -28,6 +28,13 @@ static fl_status options_check(const fl_session *session, const fl_tokenizer *to
                        sizeof(fl_generate_options));
     if (!tokenizer && (o->text || o->stop_count))
         return fl_fail(FL_ERR_ARGUMENT, "fl_generate: text and stop strings need a tokenizer");
+    if (o->stop_id_count < 0 || (o->stop_id_count && !o->stop_ids))
+        return fl_fail(FL_ERR_ARGUMENT, "fl_generate: stop_ids is NULL or stop_id_count = %d", o->stop_id_count);
+    int64_t vocab = fl_session_model(session)->config.vocab;
+    for (int i = 0; i < o->stop_id_count; i++)
+        if (o->stop_ids[i] < 0 || o->stop_ids[i] >= vocab)
+            return fl_fail(FL_ERR_ARGUMENT, "stop_ids[%d] = %d: the vocabulary has ids 0 to %lld", i, o->stop_ids[i],
+                           (long long)vocab - 1);
     if (o->max_tokens < -1)
         return fl_fail(FL_ERR_ARGUMENT, "max_tokens = %lld: give 0 or more, or -1 for no limit",
                        (long long)o->max_tokens);
@@ -48,6 +55,14 @@ static bool is_end_of_text(const generation *g, int32_t id)
     for (int i = 0; i < c->eos_count; i++)
         if (id == c->eos[i]) return true;
     return c->eos_count == 0 && g->tokenizer && id == fl_tokenizer_eos(g->tokenizer);
+}
+
+static bool is_end(const generation *g, int32_t id)
+{
+    const fl_generate_options *o = g->options;
+    for (int i = 0; i < o->stop_id_count; i++)
+        if (id == o->stop_ids[i]) return true;
+    return !o->ignore_eos && is_end_of_text(g, id);
 }
 
 static void deliver(generation *g, size_t ready)
@@ -109,7 +124,7 @@ static fl_status step(generation *g)
     int32_t id;
     FL_TRY(fl_sampler_next(&g->sampler, fl_session_logits(g->session), fl_session_ids(g->session),
                            fl_session_tokens(g->session) - fl_session_ids_begin(g->session), &id));
-    if (!g->options->ignore_eos && is_end_of_text(g, id)) {
+    if (is_end(g, id)) {
         end(g, FL_FINISH_EOS);
         return FL_OK;
     }

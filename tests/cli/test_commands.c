@@ -166,6 +166,14 @@ static void test_info(void **state)
     assert_true(fabs(number(rope, "magnitude") - (0.1 * log(16) + 1)) < 1e-12 && number(rope, "first_frequency") == 1);
     json_decref(r);
 
+    /* Without any extrapolation every pair is divided by s; half of it leaves the first pair half way. */
+    r = expect_json(RUN("info", MODEL, "--json", "--rope-scaling", "yarn", "-c", "8192", "--yarn-ext-factor", "0"));
+    assert_true(fabs(number(json_object_get(r, "rope"), "first_frequency") - 1 / 16.0) < 1e-15);
+    json_decref(r);
+    r = expect_json(RUN("info", MODEL, "--json", "--rope-scaling", "yarn", "-c", "8192", "--yarn-ext-factor", "0.5"));
+    assert_true(fabs(number(json_object_get(r, "rope"), "first_frequency") - (1 + 1 / 16.0) / 2) < 1e-15);
+    json_decref(r);
+
     r = expect_json(RUN("info", "-m", FL_TEST_DATA "/tiny/gpt2", "--json"));
     assert_true(json_is_null(json_object_get(r, "rope")));
     json_decref(r);

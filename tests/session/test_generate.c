@@ -391,12 +391,64 @@ static void test_tokenizer_calls(void **state)
     fl_model_close(bare);
 }
 
+/* The caller's own ids end a text as the model's do: at the first of them, with all text before it delivered, also what
+ * might have begun a stop string. */
+static void test_stop_ids(void **state)
+{
+    (void)state;
+    collected c = {0};
+    fl_generate_options o = greedy(&c, 20);
+    fl_generate_result result;
+    fl_session *s = session_with(stories, tokenizer, "Once upon a time", 0);
+    int64_t before = fl_session_tokens(s);
+    must(fl_generate(s, tokenizer, &o, &result));
+    int32_t ids[20];
+    memcpy(ids, fl_session_ids(s) + before, sizeof ids);
+    int64_t first = 12;
+    for (int64_t i = 0; i < 12; i++)
+        if (ids[i] == ids[12] && i < first) first = i;
+    char want[256];
+    size_t length;
+    must(fl_detokenize(tokenizer, fl_session_ids(s), before + first, false, want, sizeof want - 1, &length));
+    want[length] = 0;
+    const char last[2] = {want[length - 1], 0}, *stop[1];
+    char held[8];
+    snprintf(held, sizeof held, "%s\n\n", last); /* begins with the last character: it is held back */
+    stop[0] = held;
+    const int32_t stop_ids[] = {511, ids[12]};
+    for (int k = 0; k < 2; k++) {
+        fl_buffer_clear(&c.text);
+        must(fl_session_truncate(s, before - 1));
+        must(fl_session_read(s, fl_session_ids(s) + before - 1, 1));
+        o.stop_ids = stop_ids;
+        o.stop_id_count = 2;
+        o.ignore_eos = k;
+        o.stop = stop;
+        o.stop_count = 1;
+        must(fl_generate(s, tokenizer, &o, &result));
+        assert_int_equal(result.finish, FL_FINISH_EOS);
+        assert_int_equal(result.tokens, first);
+        assert_int_equal(fl_session_tokens(s), before + first);
+        assert_string_equal(text_of(&c), want + strlen("Once upon a time"));
+    }
+    const int32_t none[] = {512};
+    o.stop_ids = none;
+    o.stop_id_count = 1;
+    assert_int_equal(fl_generate(s, tokenizer, &o, &result), FL_ERR_ARGUMENT);
+    assert_non_null(strstr(fl_error_message(), "stop_ids[0] = 512: the vocabulary has ids 0 to 511"));
+    o.stop_ids = NULL;
+    assert_int_equal(fl_generate(s, tokenizer, &o, &result), FL_ERR_ARGUMENT);
+    fl_buffer_free(&c.text);
+    fl_session_destroy(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_greedy_text),
         cmocka_unit_test(test_stop_strings),
         cmocka_unit_test(test_held_text_is_delivered),
+        cmocka_unit_test(test_stop_ids),
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_in_parts),
         cmocka_unit_test(test_caller_stops),
