@@ -89,9 +89,10 @@ static fl_status scheme_of(fl_session *s, const fl_model *m, const fl_session_op
         p->sinks = o->sinks < 0 ? 0 : o->sinks ? o->sinks : DEFAULT_SINKS;
         int64_t room = fl_min64(s->context, fl_model_window(m)) - p->sinks;
         if (!o->sliding_window) p->window = p->window ? fl_min64(p->window, room) : room;
-        s->context = p->sinks + p->window;
     }
-    return fl_passes_check(p, p->kind == FL_PASSES_STREAM ? fl_model_window(m) : INT64_MAX);
+    FL_TRY(fl_passes_check(p, p->kind == FL_PASSES_STREAM ? fl_model_window(m) : INT64_MAX));
+    if (p->kind == FL_PASSES_STREAM) s->context = p->sinks + p->window; /* no overflow: the check bounds both */
+    return FL_OK;
 }
 
 static fl_status memory_create(fl_session *s)
