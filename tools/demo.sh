@@ -30,7 +30,7 @@ keys() { # label, model, flags...
     shift 2
     found=$("$furlong" eval passkey -m "$asked" --length 1024 --distances 16 --trials 5 --seed 1 --overflow extend "$@" |
         tail -1)
-    printf '%-26s %s tokens\n' "$label" "${found##*: }"
+    printf '%-26s %s\n' "$label" "${found#*hits: }"
 }
 
 step "A model of 2.7 million parameters, trained on 256 tokens"
@@ -57,7 +57,7 @@ evaluate "self-extend, untuned" $model --grp-attn-n 8 --grp-attn-w 64
 "$furlong" report "$out/results.jsonl" --svg "$out/perplexity.svg" --window 256 \
     --title "base-s: the same tokens read with more context"
 
-step "A key hidden in 1024 tokens: up to how far from the end are at least 80 % found?"
+step "A key hidden in 1024 tokens: k_max, up to which distance from the end 20 % of them are found"
 keys "as it is" $model
 keys "tuned directly" "$out/direct"
 keys "interpolated, 60 steps" "$out/interpolated"
