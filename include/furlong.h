@@ -844,7 +844,7 @@ typedef struct fl_summary_options {
     size_t size; /* sizeof(fl_summary_options) */
     fl_eval_run run;
     const char *path;      /* JSON lines, also .zst: QMSum's, or objects with a document and a summary */
-    int64_t items;         /* the first so many; 0: all */
+    int64_t items;         /* the first so many documents with all their queries; 0: all */
     int64_t input_tokens;  /* cut documents to so many tokens, and count them; 0: skip those that do not fit instead */
     int64_t length;        /* most tokens of prompt and summary; 0: the model's window */
     int64_t output_tokens; /* most tokens of a summary */
@@ -857,9 +857,10 @@ typedef struct fl_summary_options {
     }
 
 typedef struct fl_summary_result {
-    int64_t items, skipped, cut, reused;
+    int64_t documents;                   /* of the file; one may have several queries, each with its summary */
+    int64_t items, skipped, cut, reused; /* summaries */
     int64_t input_tokens, output_tokens; /* sums */
-    double f[3], low[3], high[3];        /* mean F of ROUGE-1, -2, -L with 95 % by bootstrap over documents */
+    double f[3], low[3], high[3];        /* mean F of ROUGE-1, -2, -L with 95 % by bootstrap over summaries */
 } fl_summary_result;
 
 FL_API fl_status fl_eval_summary(fl_summary_result *result, const fl_model *model, const fl_tokenizer *tokenizer,

@@ -13,7 +13,8 @@ typedef struct summary_options {
 static const cli_flag summary_flags[] = {
     {"file", 'f', "FILE", CLI_TEXT, AT(file), NULL, 0, 0, NULL,
      "JSON lines, also .zst: GovReport's (report, summary), L-Eval's (input, outputs) or QMSum's"},
-    {"count", 0, "N", CLI_INTEGER, AT(count), "0", 0, 0x1p40, NULL, "the first N documents; 0: all"},
+    {"count", 0, "N", CLI_INTEGER, AT(count), "0", 0, 0x1p40, NULL,
+     "the first N documents, each with all its queries; 0: all"},
     {"input-tokens", 0, "N", CLI_INTEGER, AT(input), "0", 0, 0x1p40, NULL,
      "cut longer documents to N tokens, and say how many; without it those that do not fit are left out"},
     {"length", 0, "N", CLI_INTEGER, AT(length), "0", 0, 0x1p40, NULL,
@@ -30,23 +31,24 @@ static int print(const summary_options *o, const fl_summary_result *r)
     static const char *const name[] = {"ROUGE-1", "ROUGE-2", "ROUGE-L"};
     if (!r->items) {
         cli_error("%s: none of its %lld documents fits --length; cut them with --input-tokens", o->file,
-                  (long long)r->skipped);
+                  (long long)r->documents);
         return CLI_ERROR;
     }
     eval_reused(&o->shared, r->reused, r->items + r->skipped);
-    if (r->skipped) cli_note("%lld documents do not fit and are left out", (long long)r->skipped);
-    if (r->cut) cli_note("%lld documents were cut to %lld tokens", (long long)r->cut, (long long)o->input);
+    if (r->skipped) cli_note("%lld summaries are left out: their documents do not fit", (long long)r->skipped);
+    if (r->cut) cli_note("%lld summaries are of documents cut to %lld tokens", (long long)r->cut, (long long)o->input);
     if (o->shared.common.json) {
         json_t *rouge = json_object();
         for (int k = 0; rouge && k < 3; k++)
             json_object_set_new(rouge, name[k],
                                 json_pack("{sf sf sf}", "f", r->f[k], "low", r->low[k], "high", r->high[k]));
-        return cli_print_json(json_pack("{ss sI sI sI sI sI so}", "model", o->shared.common.model, "items",
-                                        (json_int_t)r->items, "skipped", (json_int_t)r->skipped, "cut",
-                                        (json_int_t)r->cut, "input_tokens", (json_int_t)r->input_tokens,
-                                        "output_tokens", (json_int_t)r->output_tokens, "rouge", rouge));
+        return cli_print_json(json_pack(
+            "{ss sI sI sI sI sI sI so}", "model", o->shared.common.model, "documents", (json_int_t)r->documents,
+            "items", (json_int_t)r->items, "skipped", (json_int_t)r->skipped, "cut", (json_int_t)r->cut, "input_tokens",
+            (json_int_t)r->input_tokens, "output_tokens", (json_int_t)r->output_tokens, "rouge", rouge));
     }
-    printf("%lld documents, %lld left out, %lld cut\n", (long long)r->items, (long long)r->skipped, (long long)r->cut);
+    printf("%lld summaries of %lld documents, %lld left out, %lld cut\n", (long long)r->items, (long long)r->documents,
+           (long long)r->skipped, (long long)r->cut);
     for (int k = 0; k < 3; k++)
         printf("%s  %6.2f  (%.2f - %.2f)\n", name[k], 100 * r->f[k], 100 * r->low[k], 100 * r->high[k]);
     return cli_finish_output();

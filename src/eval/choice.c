@@ -155,7 +155,7 @@ static fl_status judge_answer(evaluation *e, int i, double *likelihood, bool *fi
     if (e->text.failed) return FL_ERR_MEMORY;
     int64_t first;
     fl_verdict v;
-    FL_TRY(fl_prompt_encode(&e->ids, e->tokenizer, e->text.data, e->q.prompt.size, e->text.size, &first));
+    FL_TRY(fl_prompt_encode_counted(&e->ids, e->tokenizer, e->text.data, e->q.prompt.size, e->text.size, &first));
     *fits = e->ids.count <= e->length;
     if (!*fits) return FL_OK;
     FL_TRY(fl_judge(&v, &e->scorer, e->ids.id, e->ids.count, first));

@@ -10,6 +10,10 @@
  * empty, or nothing stands before it. */
 fl_status fl_prompt_encode(fl_tokens *out, const fl_tokenizer *t, const char *text, size_t prompt_bytes, size_t bytes,
                            int64_t *first);
+/* The same by the rule of the LM evaluation harness (TemplateLM._encode_pair): the answer begins after as many ids as
+ * the prompt alone has. Where a tokenizer joins the two, the joint id counts as the prompt's. */
+fl_status fl_prompt_encode_counted(fl_tokens *out, const fl_tokenizer *t, const char *text, size_t prompt_bytes,
+                                   size_t bytes, int64_t *first);
 /* The same without an answer. */
 fl_status fl_prompt_encode_text(fl_tokens *out, const fl_tokenizer *t, const char *text, size_t bytes);
 

@@ -58,6 +58,16 @@ static int64_t common(const fl_scorer *s, const int32_t *ids, int64_t most)
     return n;
 }
 
+fl_status fl_scorer_read(fl_scorer *s, const int32_t *ids, int64_t count)
+{
+    int64_t kept = s->shares ? common(s, ids, count - 1) : 0;
+    FL_TRY(fl_session_truncate(s->session, kept));
+    FL_TRY(fl_session_read(s->session, ids + kept, count - kept));
+    s->computed += count - kept;
+    s->done += count;
+    return FL_OK;
+}
+
 fl_status fl_scorer_text(fl_scorer *s, const int32_t *ids, int64_t count, int64_t first, float *nll, int32_t *argmax)
 {
     int64_t kept = s->shares ? common(s, ids, first - 1) : 0, done = s->done;

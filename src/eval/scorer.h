@@ -25,6 +25,9 @@ void fl_scorer_destroy(fl_scorer *s);
  * not computed again where the result has the same bits. */
 fl_status fl_scorer_text(fl_scorer *s, const int32_t *ids, int64_t count, int64_t first, float *nll, int32_t *argmax);
 
+/* Read count >= 1 ids as the beginning of a text that the session then goes on with; shared beginnings as above. */
+fl_status fl_scorer_read(fl_scorer *s, const int32_t *ids, int64_t count);
+
 /* One text in pieces: start, then consecutive pieces as for fl_session_score, each beginning with the token that was
  * the last one of the piece before. */
 fl_status fl_scorer_start(fl_scorer *s);

@@ -46,18 +46,17 @@ static int compare(const json_t *golden, const char *task, int64_t *right, int64
     return count;
 }
 
-static void test_golden(void **state)
+static void check_golden(const char *key, const fl_tokenizer *by)
 {
-    (void)state;
     static const char *const tasks[] = {"boolq", "piqa", "arc"};
-    json_t *golden = golden_json(FL_TEST_DATA "/golden/eval/stories.json"), *list = json_object_get(golden, "choice");
+    json_t *golden = golden_json(FL_TEST_DATA "/golden/eval/stories.json"), *list = json_object_get(golden, key);
     assert_int_equal(json_array_size(list), 8);
     for (int t = 0; t < 3; t++) {
         fl_choice_options o = options_of(tasks[t]);
         fl_choice_result r;
         int64_t right = 0, normalised = 0;
         o.run.items = scratch;
-        must(fl_eval_choice(&r, model, tokenizer, &o));
+        must(fl_eval_choice(&r, model, by, &o));
         int count = compare(list, tasks[t], &right, &normalised);
         assert_int_equal(count, t < 2 ? 3 : 2);
         assert_int_equal(r.right.items, count);
@@ -67,6 +66,23 @@ static void test_golden(void **state)
         unlink(scratch);
     }
     json_decref(golden);
+}
+
+static void test_golden(void **state)
+{
+    (void)state;
+    check_golden("choice", tokenizer);
+}
+
+/* Where a tokenizer makes one id of the prompt's last letter and the answer's first, that id is the prompt's: the
+ * answer begins after as many ids as the prompt alone has. */
+static void test_joined(void **state)
+{
+    (void)state;
+    fl_tokenizer *joining;
+    must(fl_tokenizer_load(&joining, DATA "joining.bin", model));
+    check_golden("choice_joined", joining);
+    fl_tokenizer_close(joining);
 }
 
 /* Too long ones are counted, not cut; a limit on their number; a run that goes on. */
@@ -133,7 +149,7 @@ static void test_refusals(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_golden), cmocka_unit_test(test_counts),
-                                       cmocka_unit_test(test_refusals)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_golden), cmocka_unit_test(test_joined),
+                                       cmocka_unit_test(test_counts), cmocka_unit_test(test_refusals)};
     return cmocka_run_group_tests(tests, start, end);
 }

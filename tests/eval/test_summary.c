@@ -62,6 +62,57 @@ static void test_summaries(void **state)
     unlink(path);
 }
 
+/* Every query of QMSum and of L-Eval is answered, general ones first; the file's first document alone when asked. */
+static void test_queries(void **state)
+{
+    (void)state;
+    static const char queries[] =
+        "{\"meeting_transcripts\":[{\"speaker\":\"Mom\",\"content\":\"We go to the park.\"},{\"speaker\":\"Tim\","
+        "\"content\":\"Yay!\"}],\"general_query_list\":[{\"query\":\"Summarize.\",\"answer\":\"They go to the "
+        "park.\"}],"
+        "\"specific_query_list\":[{\"query\":\"What did Tim say?\",\"answer\":\"Yay.\"},{\"query\":\"What did Mom "
+        "say?\","
+        "\"answer\":\"To go to the park.\"}]}\n"
+        "{\"input\":\"Tom had a red ball.\",\"instructions\":[\"Whose ball?\",\"What color?\"],\"outputs\":[\"Tom's.\","
+        "\"Red.\"]}\n";
+    static const char *const prompt[] = {"Mom: We go to the park.\nTim: Yay!", "Tom had a red ball."};
+    static const char *const query[] = {"Summarize.", "What did Tim say?", "What did Mom say?", "Whose ball?",
+                                        "What color?"};
+    static const char *const summary[] = {"They go to the park.", "Yay.", "To go to the park.", "Tom's.", "Red."};
+    fl_summary_options o = options_of(queries);
+    fl_summary_result r;
+    o.run.items = scratch;
+    must(fl_eval_summary(&r, model, tokenizer, &o));
+    assert_true(r.documents == 2 && r.items == 5 && r.skipped == 0);
+    FILE *f = fopen(scratch, "rb");
+    char line[4096], text[1024];
+    for (int i = 0; i < 5; i++) {
+        int64_t count;
+        int32_t found[400];
+        fl_rouge rouge[3];
+        snprintf(
+            text, sizeof text,
+            "You are given a meeting transcript and a query containing a question or instruction. Answer the query "
+            "in one or more sentences.\n\nTranscript:\n%s\n\nNow, answer the query based on the above meeting "
+            "transcript in one or more sentences.\n\nQuery: %s\nAnswer:",
+            prompt[i > 2], query[i]);
+        must(fl_tokenize(tokenizer, text, (int64_t)strlen(text), true, false, found, 400, &count));
+        assert_non_null(fgets(line, sizeof line, f));
+        json_t *item = json_loads(line, 0, NULL);
+        assert_int_equal(json_integer_value(json_object_get(item, "tokens")), count);
+        must(fl_eval_rouge(rouge, summary[i], json_string_value(json_object_get(item, "text"))));
+        assert_true(rouge[2].f == json_number_value(json_array_get(json_object_get(item, "rouge"), 2)));
+        json_decref(item);
+    }
+    fclose(f);
+    unlink(scratch);
+    o.run.items = NULL;
+    o.items = 1;
+    must(fl_eval_summary(&r, model, tokenizer, &o));
+    assert_true(r.documents == 1 && r.items == 3);
+    unlink(path);
+}
+
 /* The prompt, byte for byte, by the number of tokens that items say it has. */
 static void test_prompt(void **state)
 {
@@ -94,10 +145,15 @@ static void test_refusals(void **state)
     (void)state;
     fl_summary_result r;
     static const char *const bad[] = {
-        "{\"report\":\"a\"}\n", "{\"summary\":\"a\"}\n",
+        "{\"report\":\"a\"}\n",
+        "{\"summary\":\"a\"}\n",
         "{\"meeting_transcripts\":[{\"speaker\":\"a\"}],\"general_query_list\":[{\"answer\":\"b\"}]}\n",
-        "{\"meeting_transcripts\":[]}\n"};
-    for (int i = 0; i < 4; i++) {
+        "{\"meeting_transcripts\":[]}\n",
+        "{\"input\":\"a\",\"outputs\":[\"b\",\"c\"],\"instructions\":[\"d\"]}\n",
+        "{\"input\":\"a\",\"outputs\":[]}\n",
+        "{\"meeting_transcripts\":[{\"speaker\":\"a\",\"content\":\"b\"}],\"specific_query_list\":[{\"answer\":\"b\"}]}"
+        "\n"};
+    for (int i = 0; i < 7; i++) {
         fl_summary_options o = options_of(bad[i]);
         assert_int_equal(fl_eval_summary(&r, model, tokenizer, &o), FL_ERR_FORMAT);
         assert_non_null(strstr(fl_error_message(), ".jsonl:1: "));
@@ -111,7 +167,7 @@ static void test_refusals(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_summaries), cmocka_unit_test(test_prompt),
-                                       cmocka_unit_test(test_refusals)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_summaries), cmocka_unit_test(test_queries),
+                                       cmocka_unit_test(test_prompt), cmocka_unit_test(test_refusals)};
     return cmocka_run_group_tests(tests, start, end);
 }

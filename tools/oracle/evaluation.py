@@ -4,12 +4,14 @@
 
 The passkey prompt is put together as in the landmark-attention repository's run_test.py (Mohtashami and Jaggi 2023), Wilson
 intervals by their formula, ROUGE by the package rouge_score. stories.json holds what stories260K finds of the questions in
-tests/data/eval, prompted and cut into ids as the LM evaluation harness 0.4 does, divergences of its predictions from those
+tests/data/eval, prompted and cut into ids as the LM evaluation harness 0.4.13 does, also by a tokenizer that joins a
+prompt's end with an answer's beginning (tests/data/eval/joining.bin, made here), divergences of its predictions from those
 it makes with interpolated positions, and accuracy by position, in float64.
 """
 import copy
 import json
 import math
+import struct
 
 import numpy as np
 import torch
@@ -79,15 +81,42 @@ def log_probabilities(model, ids):
         return torch.log_softmax(model(torch.tensor([ids]), use_cache=False).logits[0], -1)
 
 
+class Joining(Tokenizer):
+    """The tokenizer with ": " in place of a rare piece, so that a prompt's colon and an answer's space become one id."""
+    PIECE, SCORE = "\u00a0".encode(), 1e6
+
+    def __init__(self, path, vocab, out):
+        data = bytearray(path.read_bytes())
+        at = 4
+        for _ in range(vocab):
+            _, length = struct.unpack_from("<fi", data, at)
+            if data[at + 8:at + 8 + length] == self.PIECE:
+                data[at:at + 4] = struct.pack("<f", self.SCORE)
+                data[at + 8:at + 8 + length] = b": "
+                break
+            at += 8 + length
+        else:
+            raise ValueError("the vocabulary has no such piece")
+        out.write_bytes(data)
+        super().__init__(out, vocab)
+
+
+def encode_pair(tokenizer, context, continuation):
+    """TemplateLM._encode_pair of lm_eval 0.4.13 for causal models: (ids of both, ids that are the context's)."""
+    n_spaces = len(context) - len(context.rstrip())
+    if n_spaces > 0:
+        continuation = context[-n_spaces:] + continuation
+        context = context[:-n_spaces]
+    return tokenizer.encode(context + continuation), len(tokenizer.encode(context))
+
+
 def choice(model, tokenizer):
     for task, prompt, answers in questions():
-        context = tokenizer.encode(prompt)
         found = []
         for answer in answers:
-            whole = tokenizer.encode(f"{prompt} {answer}")
-            assert whole[: len(context)] == context
+            whole, context = encode_pair(tokenizer, prompt, f" {answer}")
             log_p = log_probabilities(model, whole[:-1])
-            found.append(sum(log_p[i - 1, whole[i]].item() for i in range(len(context), len(whole))))
+            found.append(sum(log_p[i - 1, whole[i]].item() for i in range(context, len(whole))))
         normalised = [x / len(answer) for x, answer in zip(found, answers)]
         yield {"task": task, "log_likelihood": found, "best": int(np.argmax(found)),
                "best_normalised": int(np.argmax(normalised))}
@@ -126,7 +155,9 @@ def stories():
     model = double_model(config, state)
     tokenizer = Tokenizer(vocabulary, config.vocab_size)
     ids = np.fromfile(GOLDEN / "stories260K/text.i32.bin", "<i4").tolist()
-    head = {"divergence": divergence(config, state, model, ids[:300]), "position": position(model, ids[:600], 200, 8)}
+    joining = Joining(vocabulary, config.vocab_size, DATA / "joining.bin")
+    head = {"divergence": divergence(config, state, model, ids[:300]), "position": position(model, ids[:600], 200, 8),
+            "choice_joined": list(choice(model, joining))}
     write_json(OUT / "stories.json", "evaluation.py", head, "choice", list(choice(model, tokenizer)))
 
 
