@@ -8,6 +8,7 @@
 #define FL_DEVICE_DEVICE_H
 
 #include "base/pool.h"
+#include "base/slab.h"
 #include "tensor/kv_page.h"
 #include "tensor/tensor.h"
 
@@ -160,6 +161,7 @@ struct fl_device {
     fl_pool *pool;              /* shared with the engine */
     const struct fl_kernels *kernels; /* CPU devices */
     void *scratch;              /* the implementation's own */
+    fl_slabs weights;           /* of CPU devices: where packed weights lie */
 };
 
 /* The CPU device computing with the given kernels. */

@@ -50,6 +50,7 @@ fl_status fl_cpu_device_create(fl_device **out, fl_pool *pool, const struct fl_k
         fl_free(d);
         return status;
     }
+    fl_slabs_init(&d->weights);
     *out = d;
     return FL_OK;
 }
@@ -57,6 +58,7 @@ fl_status fl_cpu_device_create(fl_device **out, fl_pool *pool, const struct fl_k
 void fl_cpu_device_destroy(fl_device *d)
 {
     if (!d) return;
+    fl_slabs_destroy(&d->weights);
     fl_cpu_scratch_destroy(d);
     fl_free(d);
 }

@@ -94,7 +94,7 @@ fl_status fl_cpu_pack(fl_device *d, const fl_stored *w, fl_packed **out)
         return fl_fail(FL_ERR_MEMORY, "a weight of [%lld, %lld] is too large to pack", (long long)w->rows,
                        (long long)w->cols);
     }
-    p->panels.data = p->owned = fl_alloc_aligned(p->panels.bytes);
+    p->panels.data = p->owned = fl_slab_alloc(&d->weights, p->panels.bytes, &p->slab);
     if (!p->owned) {
         fl_free(p);
         return FL_ERR_MEMORY;
@@ -148,8 +148,7 @@ fl_panels fl_cpu_panels(const fl_device *d, const fl_packed *p)
 
 void fl_cpu_packed_free(fl_device *d, fl_packed *p)
 {
-    (void)d;
     if (!p) return;
-    fl_free_aligned(p->owned);
+    fl_slab_release(&d->weights, p->slab);
     fl_free(p);
 }

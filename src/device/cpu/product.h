@@ -13,7 +13,8 @@ struct fl_packed {
     bool quantised;      /* what panels.type is to the kernels: */
     fl_quant_type quant; /* if quantised, */
     fl_gemm_type type;   /* else */
-    void *owned;         /* where panels.data lies, if it goes when this does */
+    void *owned;         /* panels.data, if it goes when this does: */
+    fl_slab *slab;       /* a block of this slab */
 };
 
 typedef struct fl_product {
@@ -32,8 +33,8 @@ typedef struct fl_product {
 void fl_cpu_product(fl_device *d, const fl_product *p);
 
 /* `rows` columns of b from `first` on, a multiple of 32, and `kc` of their values from k0 on as F32 panels, one every
- * panel_stride values. `spare` has room for 32*kc floats. A block type needs its values along one stride of 1, and there
- * k0 and kc at multiples of the block. */
+ * panel_stride values. `spare` has room for 32*kc floats. A block type needs its values along one stride of 1, and
+ * there k0 and kc at multiples of the block. */
 void fl_cpu_pack_panels(const fl_gemm_kernels *kernels, const fl_stored *b, int64_t first, int64_t rows, int64_t k0,
                         int64_t kc, float *spare, float *out, int64_t panel_stride);
 
