@@ -914,7 +914,7 @@ typedef struct fl_train_eval {
 /* What a predicted window rests on. */
 typedef enum fl_plan_basis {
     FL_PLAN_LAW,          /* the scaling laws of RoPE extrapolation (Liu et al., ICLR 2024) */
-    FL_PLAN_CONSTRUCTION, /* every rotation angle stays inside the range seen in training */
+    FL_PLAN_CONSTRUCTION, /* every rotation angle, or distance read at, stays inside the range seen in training */
     FL_PLAN_RULE,         /* a rule of thumb of the field */
     FL_PLAN_NONE          /* nothing predicts it */
 } fl_plan_basis;
@@ -925,6 +925,7 @@ typedef struct fl_plan_method {
     bool tuned;         /* the prediction holds after a fine-tune on tune_length tokens */
     bool degenerate;    /* rests on the law, with heads of too few pairs for it */
     bool passes;        /* changes which distances a query sees while reading, no angle of the model: nothing to tune */
+    bool stream;        /* --overflow stream: perplexity alone reaches so far, what left the cache cannot be fetched */
     double window;      /* predicted, tokens */
     double scale, base; /* the flags that make it: --rope-scale, --rope-freq-base; 0: not needed */
     double change;      /* mean |ln| of what it multiplies the angles by, over all pairs: how far it is from the model */

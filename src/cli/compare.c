@@ -21,21 +21,26 @@ typedef struct compare_options {
     cli_integers lengths;
     int64_t score, blocks, trials;
     double margin;
+    bool skip_short;
 } compare_options;
 
 #define AT(member) offsetof(compare_options, member)
 #define DISTANCES 16 /* of passkeys */
 
 static const cli_flag flags[] = {
-    {"file", 'f', "FILE", CLI_TEXTS, AT(files), NULL, 0, 0, NULL, "the text, which no arm was tuned on"},
+    {"file", 'f', "FILE", CLI_TEXTS, AT(files), NULL, 0, 0, NULL,
+     "a text, JSON lines, either compressed (.zst), or a folder of such files, which no arm was tuned on"},
     CLI_DATA_FLAGS(AT(reading)),
+    {"skip-short", 0, NULL, CLI_SWITCH, AT(skip_short), NULL, 0, 0, NULL,
+     "leave out documents that are too short for the longest length, and say how many; without it they are errors"},
     {"methods", 0, "NAME,...", CLI_TEXT, AT(methods), "all", 0, 0, NULL,
      "as furlong plan names them; all: every one that it knows for this model"},
     {"tuned", 0, "NAME=FOLDER,...", CLI_TEXT, AT(tuned), NULL, 0, 0, NULL, "models tuned for a method, as they are"},
     {"lengths", 0, "N,N,...", CLI_INTEGERS, AT(lengths), NULL, 2, 0x1p40, NULL,
      "tokens read, targets included; without it 2, 4 and 8 trained windows. The longest is the methods' target"},
     {"score", 0, "N", CLI_INTEGER, AT(score), "64", 1, 0x1p30, NULL, "tokens of a target block"},
-    {"blocks", 0, "N", CLI_INTEGER, AT(blocks), "32", 2, 0x1p30, NULL, "target blocks, spread over the text"},
+    {"blocks", 0, "N", CLI_INTEGER, AT(blocks), "32", 2, 0x1p30, NULL,
+     "target blocks of each document, spread over it"},
     {"margin", 0, "NATS", CLI_REAL, AT(margin), "0.1", 0, 1e3, NULL,
      "loss that the second reading of a window forgives"},
     {"passkey", 0, "TRIALS", CLI_INTEGER, AT(trials), "0", 0, 1 << 20, NULL,
@@ -51,6 +56,7 @@ typedef struct comparison {
     cli_work work;
     cli_documents documents;
     fl_blocks blocks;
+    fl_buffer text; /* names of the files */
     fl_plan plan;
     compare_arm *arm;
     int arms;
@@ -82,8 +88,9 @@ static int add_arm(comparison *c, const char *method, const char *folder, size_t
     compare_arm *a = &arms[c->arms++];
     *a = (compare_arm){.method = m->name, .claimed = (int64_t)m->window, .k_max = -1};
     snprintf(a->label, sizeof a->label, "%s%s", m->name, folder ? " tuned" : "");
+    a->stream = m->stream && !folder;
     a->rope = (fl_rope_options){.freq_base = m->base, .scale = m->scale};
-    if (strcmp(m->name, "base") != 0) a->rope.scaling = m->name;
+    if (strcmp(m->name, "base") != 0 && !m->stream) a->rope.scaling = m->name;
     if (folder) a->folder = fl_strndup(folder, folder_length);
     return folder && !a->folder ? CLI_ERROR : CLI_OK;
 }
@@ -187,7 +194,8 @@ static int prepare(comparison *c)
     c->plan.size = sizeof c->plan;
     s = fl_plan_make(&c->plan, &options);
     if (s == FL_OK)
-        s = fl_blocks_create(&c->blocks, &c->documents.item[0], cli_bos(c->work.model), longest, o->score, o->blocks);
+        s = fl_blocks_create(&c->blocks, c->documents.item, c->documents.count, cli_bos(c->work.model), longest,
+                             o->score, o->blocks, o->skip_short);
     if (s == FL_OK) s = settings(c);
     if (s == FL_OK) s = fl_folder_make(o->out);
     if (s == FL_OK && !(c->results = fl_path_join(o->out, "results.jsonl"))) s = FL_ERR_MEMORY;
@@ -212,11 +220,17 @@ static fl_status measure_length(comparison *c, const compare_arm *a, fl_scorer *
     return fl_compare_add(&c->rows, &row, c->results);
 }
 
+static void reading_of(fl_session_options *out, const comparison *c, const compare_arm *a)
+{
+    cli_session_options(out, &c->o->common);
+    if (a->stream) out->overflow = FL_OVERFLOW_STREAM;
+}
+
 static fl_status measure_lengths(comparison *c, const compare_arm *a, const fl_model *m)
 {
     fl_session_options reading;
     fl_scorer scorer;
-    cli_session_options(&reading, &c->o->common);
+    reading_of(&reading, c, a);
     double *nll = fl_calloc((size_t)c->blocks.count, sizeof *nll);
     fl_status s = nll ? fl_scorer_create(&scorer, m, &reading, c->length[c->lengths - 1]) : FL_ERR_MEMORY;
     if (s == FL_OK) {
@@ -238,7 +252,7 @@ static fl_status measure_passkey(comparison *c, compare_arm *a, const fl_model *
     fl_passkey_point point[DISTANCES];
     fl_passkey_result result;
     fl_session_options reading;
-    cli_session_options(&reading, &c->o->common);
+    reading_of(&reading, c, a);
     char *items = fl_path_join(c->o->out, "passkey.jsonl");
     if (!items) return FL_ERR_MEMORY;
     options.run = (fl_eval_run){.session = &reading, .items = items, .progress = cli_progress};
@@ -283,16 +297,36 @@ static int measure(comparison *c)
     return s == FL_OK ? CLI_OK : cli_failed(s);
 }
 
-static int show(const comparison *c)
+/* The files into c->text, the line that makes the same comparison into command. */
+static void name_inputs(comparison *c, fl_buffer *command)
 {
     const compare_options *o = c->o;
-    char command[1024];
-    snprintf(command, sizeof command, "furlong compare -m %s -f %s --methods %s%s%s --score %lld --blocks %lld -o %s",
-             o->common.model, o->files.item[0], o->methods, o->tuned ? " --tuned " : "", o->tuned ? o->tuned : "",
-             (long long)o->score, (long long)o->blocks, o->out);
+    fl_buffer_format(command, "furlong compare -m %s", o->common.model);
+    for (int i = 0; i < o->files.count; i++) {
+        fl_buffer_format(&c->text, "%s%s", i ? " " : "", o->files.item[i]);
+        fl_buffer_format(command, " -f %s", o->files.item[i]);
+    }
+    if (o->skip_short) fl_buffer_text(command, " --skip-short");
+    fl_buffer_format(command, " --methods %s", o->methods);
+    if (o->tuned) fl_buffer_format(command, " --tuned %s", o->tuned);
+    fl_buffer_text(command, " --lengths ");
+    for (int i = 1; i < c->lengths; i++)
+        fl_buffer_format(command, "%s%lld", i > 1 ? "," : "", (long long)c->length[i]);
+    fl_buffer_format(command, " --score %lld --blocks %lld", (long long)o->score, (long long)o->blocks);
+    if (o->trials) fl_buffer_format(command, " --passkey %lld", (long long)o->trials);
+    fl_buffer_format(command, " -o %s", o->out);
+}
+
+static int show(comparison *c, fl_buffer *command)
+{
+    const compare_options *o = c->o;
+    name_inputs(c, command);
+    if (c->text.failed || command->failed) return cli_failed(fl_fail(FL_ERR_MEMORY, "out of memory"));
     compare_result r = {.model = o->common.model,
-                        .text = o->files.item[0],
-                        .command = command,
+                        .text = c->text.data,
+                        .texts = c->blocks.texts,
+                        .skipped = c->documents.count - c->blocks.texts,
+                        .command = command->data,
                         .trained = c->length[0],
                         .target = c->length[c->lengths - 1],
                         .score = o->score,
@@ -311,17 +345,17 @@ static int show(const comparison *c)
 static int run(const cli_call *call)
 {
     const compare_options *o = call->options;
-    if (o->files.count != 1) return cli_misused(call, "name one text with -f FILE");
+    if (!o->files.count) return cli_misused(call, "name a text with -f FILE");
     if (!o->out) return cli_misused(call, "name the folder of the report with -o REPORT");
     comparison c = {.call = call, .o = o};
+    fl_buffer command = {0};
     int status = cli_open_tokenizer(&c.work, call, &o->common);
     if (status == CLI_OK) status = cli_read_documents(&c.documents, c.work.tokenizer, &o->reading, &o->files);
-    if (status == CLI_OK && c.documents.count != 1)
-        status =
-            cli_misused(call, "%s holds %d documents: a comparison reads one", o->files.item[0], c.documents.count);
     if (status == CLI_OK) status = prepare(&c);
     if (status == CLI_OK) status = measure(&c);
-    if (status == CLI_OK) status = show(&c);
+    if (status == CLI_OK) status = show(&c, &command);
+    fl_buffer_free(&command);
+    fl_buffer_free(&c.text);
     for (int i = 0; i < c.arms; i++)
         fl_free((void *)(uintptr_t)c.arm[i].folder);
     free(c.arm);
@@ -337,11 +371,10 @@ static int run(const cli_call *call)
 static const cli_group *const groups[] = {&cli_group_model, &group, &cli_group_cache, &cli_group_output, NULL};
 const cli_command cli_compare = {
     "compare",
-    "methods by lengths on one model and text: what each claims and how far it reaches",
+    "methods by lengths on one model and texts: what each claims and how far it reaches",
     NULL,
     "Every method reads the same target blocks with contexts of every length. Its effective window is the longest "
-    "length "
-    "up to which reading everything is no worse than reading the last trained window alone.",
+    "length up to which reading everything is no worse than reading the last trained window alone.",
     sizeof(compare_options),
     groups,
     run};

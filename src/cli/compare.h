@@ -10,13 +10,15 @@ typedef struct compare_arm {
     char label[64];
     const char *method, *folder; /* folder: NULL for a method untuned; else owned by the arm */
     fl_rope_options rope;
+    bool stream;     /* read with --overflow stream */
     int64_t claimed; /* tokens: by its configuration, or by the plan */
     int64_t k_max;   /* passkey; -1: not measured */
 } compare_arm;
 
 typedef struct compare_result {
-    const char *model, *text, *command;
+    const char *model, *text, *command; /* text: the files */
     int64_t trained, target, score, blocks;
+    int texts, skipped; /* documents; those too short */
     double margin;
     const int64_t *length; /* [lengths] ascending, the trained window first */
     int lengths;

@@ -36,7 +36,9 @@ static const char *finding(char text[128], const compare_result *r, const compar
                          : v.effective == r->trained ? "fails: reads no further than the trained window"
                                                      : "falls short";
     double mean = 0, error;
-    if (cost(r, a, &mean, &error) && mean > r->margin)
+    if (a->stream)
+        snprintf(text, 128, "%s; sees no more than its cache", window);
+    else if (cost(r, a, &mean, &error) && mean > r->margin)
         snprintf(text, 128, "%s, but loses %.2f nats inside the trained window", window, mean);
     else
         snprintf(text, 128, "%s", window);
@@ -110,14 +112,15 @@ static void legend(const compare_result *r, fl_buffer *out)
 {
     fl_buffer_format(
         out,
-        "Targets: %lld blocks of %lld tokens of one text, the same for every method and length. A length "
-        "is what is read before and with the targets.\n"
+        "Targets: %lld blocks of %lld tokens of each of %d document%s (%d too short and left out), the same for every "
+        "method and length. A length is what is read before and with the targets.\n"
         "Second table, differences of loss (nats per token), mean and standard error over the blocks. inside: of the "
         "method against the untouched model, both with the last %lld tokens; under a length: of the same method, with "
         "that length against those tokens alone.\n"
         "effective: the longest length up to which that is at most %g standard errors above 0; +margin: at "
         "most %g nats.\n",
-        (long long)r->blocks, (long long)r->score, (long long)r->trained, FL_COMPARE_ERRORS, r->margin);
+        (long long)r->blocks, (long long)r->score, r->texts, r->texts == 1 ? "" : "s", r->skipped,
+        (long long)r->trained, FL_COMPARE_ERRORS, r->margin);
 }
 
 /* Both tables into the buffer -> exit status. */
@@ -182,11 +185,11 @@ int compare_json(const compare_result *r)
         if (o && a->k_max >= 0) json_object_set_new(o, "passkey_k_max", json_integer(a->k_max));
         json_array_append_new(verdicts, o);
     }
-    return cli_print_json(json_pack("{so so sI sI sI sI sf so so}", "model", cli_json_text(r->model, strlen(r->model)),
-                                    "text", cli_json_text(r->text, strlen(r->text)), "trained_window",
-                                    (json_int_t)r->trained, "target", (json_int_t)r->target, "score",
-                                    (json_int_t)r->score, "blocks", (json_int_t)r->blocks, "margin", r->margin,
-                                    "results", results, "verdicts", verdicts));
+    return cli_print_json(json_pack(
+        "{so so si si sI sI sI sI sf so so}", "model", cli_json_text(r->model, strlen(r->model)), "text",
+        cli_json_text(r->text, strlen(r->text)), "documents", r->texts, "skipped", r->skipped, "trained_window",
+        (json_int_t)r->trained, "target", (json_int_t)r->target, "score", (json_int_t)r->score, "blocks",
+        (json_int_t)r->blocks, "margin", r->margin, "results", results, "verdicts", verdicts));
 }
 
 /* ---- files ------------------------------------------------------------------------------------------------------- */

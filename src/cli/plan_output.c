@@ -18,7 +18,9 @@ static const char *basis_name(fl_plan_basis basis)
 const char *cli_method_flags(char text[128], const fl_plan_method *m)
 {
     *text = 0;
-    if (m->base > 0)
+    if (m->stream)
+        snprintf(text, 128, "--overflow stream");
+    else if (m->base > 0)
         snprintf(text, 128, "--rope-freq-base %.6g", m->base);
     else if (m->scale > 0)
         snprintf(text, 128, "--rope-scaling %s --rope-scale %.6g", m->name, m->scale);
@@ -55,7 +57,8 @@ static void commands(const fl_plan *p, const fl_plan_method *m, const char *mode
                  "furlong train -m %s%s%s --length %lld --batch 1 --steps %d --data TEXT -o %s-%lld-tuned", model,
                  changed ? " " : "", flags, (long long)m->tune_length, STEPS, m->name, to);
     if (m->passes) {
-        snprintf(line[0], 1024, "furlong generate -m %s %s -c %lld -f PROMPT", model, flags, to);
+        snprintf(line[0], 1024, "furlong generate -m %s %s -f PROMPT", model, flags);
+        if (!m->stream) snprintf(line[0], 1024, "furlong generate -m %s %s -c %lld -f PROMPT", model, flags, to);
         snprintf(line[1], 1024, "furlong eval passkey -m %s %s --length %lld", model, flags, to);
         snprintf(line[2], 1024, "furlong eval ppl -m %s %s -f TEXT --protocol matched --lengths %s", model, flags,
                  lengths);

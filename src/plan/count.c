@@ -65,6 +65,7 @@ static fl_status count_chunk(reading *c, int64_t depth, int64_t rows, bool head,
 {
     fl_memory *memory;
     FL_TRY(fl_memory_create_counting(&memory, (int)c->m->config.layers, c->shape, depth));
+    fl_attention_evict(c->scheme, memory);
     fl_batch_seq seq = {.memory = memory, .rows = rows, .first_position = depth, .length = c->tokens};
     fl_batch batch = {.sequences = 1, .seq = &seq, .rows = rows, .tokens = c->counter.tokens, .scheme = c->scheme};
     int64_t row = rows - 1;
@@ -95,10 +96,38 @@ static fl_status count_full(reading *c, int64_t chunk, int64_t count, double *se
     return FL_OK;
 }
 
+/* Keys and values held at most, and the depth of the chunk that they are held in. A stream holds what its window has
+ * not let go of, which repeats after at most as many chunks as an evicted block has tokens. */
+static fl_status count_held(reading *c, int64_t chunk, int64_t *bytes, int64_t *deepest)
+{
+    int64_t most = c->tokens, span = fl_passes_span(&c->scheme->passes, c->tokens);
+    fl_memory *memory;
+    *bytes = 0;
+    if (most / chunk > span / chunk + 2 * FL_EVICT_TOKENS) most = span + (2 * FL_EVICT_TOKENS) * chunk;
+    FL_TRY(fl_memory_create_counting(&memory, (int)c->m->config.layers, c->shape, 0));
+    fl_status s = FL_OK;
+    for (int64_t depth = 0; depth < most && s == FL_OK; depth += chunk) {
+        s = fl_memory_begin(memory, fl_min64(chunk, most - depth));
+        if ((int64_t)fl_memory_bytes(memory) > *bytes) {
+            *bytes = (int64_t)fl_memory_bytes(memory);
+            *deepest = depth;
+        }
+        fl_memory_commit(memory);
+        fl_attention_evict(c->scheme, memory);
+    }
+    fl_memory_destroy(memory);
+    return s;
+}
+
 static fl_status count_all(reading *c, int64_t chunk, fl_count *out)
 {
     int64_t rest = (c->tokens - 1) % chunk + 1, full = (c->tokens - rest) / chunk; /* the last chunk meets the head */
     double last = 0;
+    if (c->scheme->passes.kind == FL_PASSES_STREAM) {
+        int64_t deepest = 0;
+        FL_TRY(count_held(c, chunk, &out->kv_bytes, &deepest));
+        FL_TRY(count_chunk(c, deepest, fl_min64(chunk, c->tokens - deepest), false, &last));
+    }
     if (full > 0) FL_TRY(count_full(c, chunk, full, &out->seconds));
     FL_TRY(count_chunk(c, full * chunk, rest, true, &last));
     out->seconds += last;

@@ -74,7 +74,7 @@ fl_status fl_doctor_loss(fl_doctor *d, const fl_model *m, const fl_doctor_option
     fl_blocks b;
     fl_scorer scorer;
     double *nll[FL_DOCTOR_LENGTHS] = {0};
-    FL_TRY(fl_blocks_create(&b, o->text, o->bos, longest, o->score, blocks));
+    FL_TRY(fl_blocks_create(&b, o->text, 1, o->bos, longest, o->score, blocks, false));
     fl_status s = fl_scorer_create(&scorer, m, o->session, longest);
     if (s == FL_OK) {
         for (int i = 0; i < d->lengths; i++)

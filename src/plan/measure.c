@@ -96,7 +96,8 @@ fl_status fl_measure_critical_pair(fl_measure *out, const fl_model *m, const fl_
         at->error = fl_calloc((size_t)out->pairs + 1, sizeof *at->error);
         if (!at->loss || !at->error) return FL_ERR_MEMORY;
     }
-    FL_TRY(fl_blocks_create(&w.blocks, text, bos, out->at[FL_MEASURE_LENGTHS - 1].length, o->score, o->blocks));
+    FL_TRY(
+        fl_blocks_create(&w.blocks, text, 1, bos, out->at[FL_MEASURE_LENGTHS - 1].length, o->score, o->blocks, false));
     w.base = fl_calloc((size_t)o->blocks, sizeof *w.base);
     fl_status s = w.base ? measure_all(&w, out) : FL_ERR_MEMORY;
     fl_free(w.base);

@@ -24,8 +24,9 @@ static fl_status count_method(fl_plan *p, fl_plan_method *method, const fl_model
     FL_TRY(fl_plan_method_spec(&spec, method, &m->config.rope));
     fl_scheme scheme = m->scheme;
     scheme.rope = &spec;
-    int64_t reach;
+    int64_t reach, own_window = m->scheme.passes.window;
     if (method->passes) FL_TRY(fl_plan_method_passes(&scheme.passes, &reach, method, &spec));
+    if (method->stream && own_window > 0) scheme.passes.window = fl_min64(scheme.passes.window, own_window);
     FL_TRY(fl_count_reading(&count, m, &scheme, shape, p->target, chunk, rates));
     method->memory_bytes = p->weight_bytes + p->file_bytes + count.kv_bytes + count.scratch_bytes;
     method->read_seconds = count.seconds;

@@ -102,19 +102,23 @@ static void add_kind(fl_plan *p, const geometry *g, fl_rope_kind kind, double en
     add(p, g, m);
 }
 
-/* Methods that fold distances into the trained range while reading. What a stream forgets is no window. */
+/* Methods that fold distances into the trained range while reading, and the stream, which lets go of what is far. */
 static void add_passes(fl_plan *p, const geometry *g)
 {
     for (int kind = FL_PASSES_PLAIN + 1; kind < FL_PASSES_KIND_COUNT; kind++) {
         fl_passes passes = {.kind = (fl_passes_kind)kind};
         int64_t reach;
-        if (kind == FL_PASSES_STREAM) continue;
+        bool stream = kind == FL_PASSES_STREAM;
         fl_plan_method m = {.name = fl_passes_name(&passes),
                             .basis = FL_PLAN_CONSTRUCTION,
                             .passes = true,
-                            .scale = g->to / g->window,
-                            .note = "no distance passes the trained window: distances are folded while reading, which "
-                                    "takes more passes; nothing to tune"};
+                            .stream = stream,
+                            .scale = stream ? 0 : g->to / g->window,
+                            .note = stream
+                                        ? "StreamingLLM: flat perplexity at any length in the memory of its cache, but "
+                                          "nothing farther back than the trained window can be fetched"
+                                        : "no distance passes the trained window: distances are folded while reading, "
+                                          "which takes more passes; nothing to tune"};
         if (fl_plan_method_passes(&passes, &reach, &m, &g->plain) != FL_OK) continue; /* not at this window */
         m.window = fmin((double)reach, g->to);
         add(p, g, m);
@@ -178,6 +182,11 @@ fl_status fl_plan_method_passes(fl_passes *out, int64_t *reach, const fl_plan_me
 {
     fl_model_options options = FL_MODEL_OPTIONS_INIT;
     fl_config config = {.positions = FL_POSITIONS_ROTARY, .rotary = true, .window = own->window, .rope = *own};
+    if (method->stream) { /* as a session makes it without options */
+        *out = (fl_passes){.kind = FL_PASSES_STREAM, .sinks = FL_STREAM_SINKS, .window = own->window - FL_STREAM_SINKS};
+        *reach = INT64_MAX;
+        return fl_passes_check(out, own->window);
+    }
     if (method->passes) options.rope = (fl_rope_options){.scaling = method->name, .scale = method->scale};
     FL_TRY(fl_position_options_apply(&config, &options));
     *out = config.passes;

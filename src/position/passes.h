@@ -64,6 +64,8 @@ typedef struct fl_passes_method {
     void (*describe)(const fl_passes *s, char *text, size_t capacity); /* "groups of 4 beyond 128 tokens" */
 } fl_passes_method;
 
+#define FL_STREAM_SINKS 4 /* of a stream that says nothing of them */
+
 extern const fl_passes_method fl_self_extend, fl_rerope, fl_dual_chunk, fl_streaming;
 
 const fl_passes_method *fl_passes_method_of(const fl_passes *s);

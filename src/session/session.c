@@ -12,7 +12,6 @@
 #include "file/snapshot.h"
 
 #define DEFAULT_CHUNK 512
-#define DEFAULT_SINKS 4
 #define LONGEST_CHUNK (1 << 20)
 #define LONGEST_TEXT (INT64_C(1) << 40)
 
@@ -86,7 +85,7 @@ static fl_status scheme_of(fl_session *s, const fl_model *m, const fl_session_op
     s->context = o->context ? o->context : fl_model_window(m);
     if (o->overflow == FL_OVERFLOW_STREAM) {
         p->kind = FL_PASSES_STREAM;
-        p->sinks = o->sinks < 0 ? 0 : o->sinks ? o->sinks : DEFAULT_SINKS;
+        p->sinks = o->sinks < 0 ? 0 : o->sinks ? o->sinks : FL_STREAM_SINKS;
         int64_t room = fl_min64(s->context, fl_model_window(m)) - p->sinks;
         if (!o->sliding_window) p->window = p->window ? fl_min64(p->window, room) : room;
     }

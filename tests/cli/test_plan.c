@@ -4,6 +4,8 @@
 
 #include <math.h>
 
+#include "base/file.h"
+
 static const json_t *named(const json_t *list, const char *key, const char *name)
 {
     size_t i;
@@ -139,9 +141,84 @@ static void test_compare(void **state)
     assert_int_equal(system(path), 0);
 }
 
+static double nll_of(const json_t *o, const char *label, double length)
+{
+    size_t i;
+    json_t *row;
+    json_array_foreach(json_object_get(o, "results"), i, row) if (!strcmp(text(row, "label"), label) &&
+                                                                  number(row, "length") == length) return number(row,
+                                                                                                                 "nll");
+    fail_msg("no %s at %g", label, length);
+    return 0;
+}
+
+/* Several documents, as files and as JSON lines: the mean of what each gives alone, since all have as many targets; one
+ * that is too short is an error, or left out and counted. A stream stays flat, where the model itself fails. */
+static void test_compare_documents(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/furlong-compare-XXXXXX", report[4][64], lines[64], other[64], command[128];
+    assert_non_null(mkdtemp(folder));
+    for (int i = 0; i < 4; i++)
+        snprintf(report[i], sizeof report[i], "%s/%d", folder, i);
+    snprintf(lines, sizeof lines, "%s/two.jsonl", folder);
+    snprintf(other, sizeof other, "%s/other.txt", folder);
+    fl_buffer story = {0};
+    assert_int_equal(fl_file_read(&story, TEXT, 1 << 20), FL_OK);
+    assert_true(story.size > 50000);
+    FILE *f = fopen(other, "wb"), *g = fopen(lines, "wb");
+    assert_true(f && g && fwrite(story.data + 40000, 1, 8000, f) == 8000);
+    json_t *three[] = {json_pack("{ss%}", "text", story.data, (size_t)story.size),
+                       json_pack("{ss%}", "text", story.data + 40000, (size_t)8000),
+                       json_pack("{ss}", "text", "Once.")};
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(json_dumpf(three[i], g, JSON_COMPACT), 0);
+        fputc('\n', g);
+        json_decref(three[i]);
+    }
+    assert_int_equal(fclose(f) | fclose(g), 0);
+#define COMPARE(...)                                                                                                   \
+    RUN("compare", "-m", STORIES, "--methods", "stream", "--lengths", "1024", "--score", "32", "--blocks", "4",        \
+        "--json", __VA_ARGS__)
+    json_t *a = expect_json(COMPARE("-f", TEXT, "-o", report[0]));
+    json_t *b = expect_json(COMPARE("-f", other, "-o", report[1]));
+    json_t *both = expect_json(COMPARE("-f", TEXT, "-f", other, "-o", report[2]));
+    outcome o = COMPARE("-f", lines, "--skip-short", "-o", report[3]);
+    assert_int_equal(o.status, 0);
+    json_t *skipped = json_loads(out_of(&o), 0, NULL);
+    outcome_free(&o);
+    assert_true(number(both, "documents") == 2 && number(both, "skipped") == 0);
+    assert_true(number(skipped, "documents") == 2 && number(skipped, "skipped") == 1);
+    static const char *const label[] = {"none", "stream"};
+    for (int i = 0; i < 2; i++)
+        for (int k = 0; k < 2; k++) {
+            double length = k ? 1024 : 512, mean = (nll_of(a, label[i], length) + nll_of(b, label[i], length)) / 2;
+            /* Sums of the same doubles in another order. */
+            assert_true(fabs(nll_of(both, label[i], length) - mean) < 1e-12);
+            assert_true(nll_of(skipped, label[i], length) == nll_of(both, label[i], length));
+        }
+    /* As far as the window the two read alike, but for the sinks' four tokens; beyond it one fails, the other does not.
+     */
+    assert_true(fabs(nll_of(both, "stream", 512) - nll_of(both, "none", 512)) < 0.02);
+    assert_true(nll_of(both, "stream", 1024) < nll_of(both, "stream", 512) + 0.05);
+    assert_true(nll_of(both, "none", 1024) > nll_of(both, "none", 512) + 0.1);
+    const json_t *stream = named(json_object_get(both, "verdicts"), "label", "stream");
+    assert_true(number(stream, "claimed") == 1024 && number(stream, "effective_margin") == 1024);
+    assert_non_null(strstr(text(stream, "verdict"), "its cache"));
+    json_decref(a);
+    json_decref(b);
+    json_decref(both);
+    json_decref(skipped);
+    expect_error(COMPARE("-f", lines, "-o", report[0]), 1, "document 3", "--skip-short");
+    expect_error(COMPARE("-f", other, "-o", report[0]), 1, "other settings", NULL);
+    fl_buffer_free(&story);
+    snprintf(command, sizeof command, "rm -r '%s'", folder);
+    assert_int_equal(system(command), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_geometry), cmocka_unit_test(test_model_plan),
-                                       cmocka_unit_test(test_compare)};
+                                       cmocka_unit_test(test_compare), cmocka_unit_test(test_compare_documents)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -48,7 +48,7 @@ static void test_blocks_are_matched_windows(void **state)
     fl_document text = {ids, TEXT};
     fl_blocks blocks;
     int64_t lengths[] = {64, 200};
-    must(fl_blocks_create(&blocks, &text, 1, 200, SCORE, BLOCKS));
+    must(fl_blocks_create(&blocks, &text, 1, 1, 200, SCORE, BLOCKS, false));
     assert_int_equal(blocks.tokens, TEXT + 1);
     assert_int_equal(blocks.end[0], 200);
     assert_int_equal(blocks.end[BLOCKS - 1], TEXT + 1); /* the whole text is used */
@@ -76,7 +76,7 @@ static void test_blocks_are_matched_windows(void **state)
     }
     fl_scorer_destroy(&scorer);
     fl_blocks_destroy(&blocks);
-    assert_int_equal(fl_blocks_create(&blocks, &text, 1, 880, SCORE, BLOCKS), FL_ERR_ARGUMENT);
+    assert_int_equal(fl_blocks_create(&blocks, &text, 1, 1, 880, SCORE, BLOCKS, false), FL_ERR_ARGUMENT);
     assert_non_null(strstr(fl_error_message(), "944")); /* 880 + 4 * 16 */
     fl_model_close(m);
     fl_engine_destroy(engine);

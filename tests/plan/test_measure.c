@@ -72,7 +72,7 @@ static void expected(const char *scaling, int64_t length, double *mean, double *
     fl_scorer scorer;
     double base[BLOCKS], nll[BLOCKS];
     fl_model *m = open_model(scaling, scaling ? (double)length / 512 : 0);
-    must(fl_blocks_create(&blocks, &text, 1, 2048, SCORE, BLOCKS));
+    must(fl_blocks_create(&blocks, &text, 1, 1, 2048, SCORE, BLOCKS, false));
     must(fl_scorer_create(&scorer, model, NULL, 512));
     must(fl_blocks_judge(&blocks, &scorer, 512, base));
     fl_scorer_destroy(&scorer);

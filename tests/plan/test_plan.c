@@ -86,10 +86,10 @@ static void test_passes(void **state)
     o.to = 1024;
     must(fl_plan_make(&p, &o));
     for (int kind = FL_PASSES_PLAIN + 1; kind < FL_PASSES_KIND_COUNT; kind++) {
-        if (kind == FL_PASSES_STREAM) continue;
         fl_passes passes = {.kind = (fl_passes_kind)kind};
         const fl_plan_method *m = method(&p, fl_passes_name(&passes));
         assert_true(m->passes && !m->tuned && m->window == 1024 && m->change == 0);
+        assert_true(m->basis == FL_PLAN_CONSTRUCTION && m->stream == (kind == FL_PASSES_STREAM));
     }
     assert_true(p.smallest >= 0 && !p.method[p.smallest].passes);
     fl_rope_spec own;
@@ -151,13 +151,16 @@ static void close_model(opened o)
     fl_engine_destroy(o.engine);
 }
 
-/* The same chunks as a session reads, with the same memory -> bytes of arenas. */
-static int64_t read_for_real(const fl_model *m, int64_t tokens, int64_t chunk, const fl_kv_shape *shape, int64_t *kv)
+/* The same chunks as a session reads, with the same memory -> bytes of arenas. *kv: the most that pages took; scheme:
+ * NULL for the model's own. */
+static int64_t read_for_real(const fl_model *m, const fl_scheme *scheme, int64_t tokens, int64_t chunk,
+                             const fl_kv_shape *shape, int64_t *kv)
 {
     int32_t *ids = fl_calloc((size_t)tokens, sizeof *ids);
     fl_kv_shape *shapes = fl_calloc((size_t)m->config.layers, sizeof *shapes);
     fl_memory *memory;
     fl_run *run;
+    *kv = 0;
     assert_true(ids && shapes);
     for (int64_t i = 0; i < m->config.layers; i++)
         shapes[i] = *shape;
@@ -166,12 +169,15 @@ static int64_t read_for_real(const fl_model *m, int64_t tokens, int64_t chunk, c
     for (int64_t begin = 0; begin < tokens; begin += chunk) {
         int64_t rows = tokens - begin < chunk ? tokens - begin : chunk, row = rows - 1;
         fl_batch_seq seq = {.memory = memory, .rows = rows, .first_position = begin, .length = tokens};
-        fl_batch batch = {.sequences = 1, .seq = &seq, .rows = rows, .tokens = ids + begin};
+        fl_batch batch = {.sequences = 1, .seq = &seq, .rows = rows, .tokens = ids + begin, .scheme = scheme};
         fl_head_spec spec = {.n = 1, .row = &row};
+        int64_t held = fl_memory_tokens(memory) - fl_memory_evicted(memory) + rows;
+        int64_t bytes =
+            (held + FL_PAGE_TOKENS - 1) / FL_PAGE_TOKENS * m->config.layers * (int64_t)fl_kv_page_bytes(shape);
+        *kv = bytes > *kv ? bytes : *kv;
         must(fl_model_pass(m, run, &batch, NULL, false, begin + rows == tokens ? &spec : NULL));
     }
     int64_t used = arenas(run);
-    *kv = (int64_t)fl_memory_bytes(memory);
     fl_run_destroy(run);
     fl_memory_destroy(memory);
     fl_free(shapes);
@@ -196,7 +202,7 @@ static void test_counted_reading(void **state)
         fl_kv_shape shape;
         int64_t kv;
         must(fl_model_kv_types(o.model, cases[i].type_k, cases[i].type_v, &shape));
-        int64_t used = read_for_real(o.model, cases[i].tokens, cases[i].chunk, &shape, &kv);
+        int64_t used = read_for_real(o.model, NULL, cases[i].tokens, cases[i].chunk, &shape, &kv);
         fl_plan p = {.size = sizeof p};
         fl_plan_options options = FL_PLAN_OPTIONS_INIT;
         options.model = o.model;
@@ -214,6 +220,37 @@ static void test_counted_reading(void **state)
             assert_true(own->memory_bytes > method(&p, "linear")->memory_bytes);
         close_model(o);
     }
+}
+
+/* A stream takes its cache's memory, byte for byte what it holds at most: where a text does not fill the cache, where
+ * blocks of 1024 tokens have been let go, and for a text so long that reading all of it is not counted. */
+static void test_counted_stream(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t tokens, chunk;
+    } cases[] = {{200, 64}, {5000, 96}, {9000, 1000}, {6000, 512}};
+    opened o = open_model(FL_TEST_DATA "/tiny/llama", NULL, 0); /* window 128 */
+    fl_kv_shape shape;
+    must(fl_model_kv_types(o.model, "f32", "f32", &shape));
+    fl_scheme scheme = o.model->scheme;
+    scheme.passes = (fl_passes){.kind = FL_PASSES_STREAM, .sinks = 4, .window = 124};
+    fl_plan p = {.size = sizeof p};
+    fl_plan_options options = FL_PLAN_OPTIONS_INIT;
+    options.model = o.model;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int64_t kv, used = read_for_real(o.model, &scheme, cases[i].tokens, cases[i].chunk, &shape, &kv);
+        options.to = cases[i].tokens;
+        options.chunk = cases[i].chunk;
+        must(fl_plan_make(&p, &options));
+        assert_int_equal(method(&p, "stream")->memory_bytes, p.weight_bytes + p.file_bytes + kv + used);
+    }
+    int64_t most = method(&p, "stream")->memory_bytes;
+    options.to = 50000000;
+    must(fl_plan_make(&p, &options));
+    assert_int_equal(method(&p, "stream")->memory_bytes, most);
+    assert_true(p.read_bytes > 1000 * most);
+    close_model(o);
 }
 
 /* The file's part: every packed matrix is read from the mapping once, the table is used in place. */
@@ -324,10 +361,14 @@ static void test_counted_work(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_llama2),           cmocka_unit_test(test_tiny_heads_are_called_so),
-        cmocka_unit_test(test_passes),           cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_counted_reading),  cmocka_unit_test(test_weights_and_caches),
-        cmocka_unit_test(test_counted_training), cmocka_unit_test(test_counted_work)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_llama2),
+                                       cmocka_unit_test(test_tiny_heads_are_called_so),
+                                       cmocka_unit_test(test_passes),
+                                       cmocka_unit_test(test_refusals),
+                                       cmocka_unit_test(test_counted_reading),
+                                       cmocka_unit_test(test_counted_stream),
+                                       cmocka_unit_test(test_weights_and_caches),
+                                       cmocka_unit_test(test_counted_training),
+                                       cmocka_unit_test(test_counted_work)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
