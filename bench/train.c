@@ -1,5 +1,6 @@
-/* Training speed and memory of a model folder on random ids: furlong_bench_train MODEL BATCH LENGTH [STEPS] [recompute]
- */
+/* Training speed and memory of a model folder on random ids:
+ *
+ *     bench_train MODEL BATCH LENGTH [STEPS [THREADS]] [recompute] */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +25,7 @@ static int failed(void)
 int main(int argc, char **argv)
 {
     if (argc < 4) {
-        fprintf(stderr, "usage: %s MODEL BATCH LENGTH [STEPS] [recompute]\n", argv[0]);
+        fprintf(stderr, "usage: %s MODEL BATCH LENGTH [STEPS [THREADS]] [recompute]\n", argv[0]);
         return 2;
     }
     fl_engine_options engine_options = FL_ENGINE_OPTIONS_INIT;
@@ -32,8 +33,14 @@ int main(int argc, char **argv)
     fl_train_options options = FL_TRAIN_OPTIONS_INIT;
     options.batch = atoll(argv[2]);
     options.length = atoll(argv[3]);
+    if (!strcmp(argv[argc - 1], "recompute")) {
+        options.recompute = FL_RECOMPUTE_ON;
+        argc--;
+    } else {
+        options.recompute = FL_RECOMPUTE_OFF;
+    }
     options.steps = argc > 4 ? atoll(argv[4]) : 5;
-    options.recompute = argc > 5 && !strcmp(argv[5], "recompute");
+    if (argc > 5) engine_options.threads = atoi(argv[5]);
     fl_engine *engine;
     fl_model *model;
     fl_trainer *trainer;
