@@ -10,7 +10,7 @@
 RATE=5e-4
 . "$(dirname "$0")/arms.sh"
 table=results/stretch/law.jsonl windows=results/stretch/law-windows.jsonl BLOCKS=${BLOCKS:-10}
-bases="41 163 1000 10000 50000 400000 4000000 100000000"
+bases="31 41 81 163 1000 10000 20000 50000 100000 400000 1000000 4000000 10000000 100000000"
 
 field() { tr ',{}' '\n\n\n' <"$1" | awk -F: -v key="\"$2\"" '{ gsub(/ /, "") } $1 == key { print $2; exit }'; }
 mkdir -p "$WORK/law"
