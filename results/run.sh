@@ -45,7 +45,7 @@ done
 number=0 failed=0
 # The script and what it runs are a group of their own, which ends as one: trained models are saved on the way.
 stop() {
-    [ -z "$child" ] || { kill -TERM -- "-$child" 2>/dev/null; wait "$child"; }
+    [ -z "$child" ] || { kill -s TERM -- "-$child" 2>/dev/null; wait "$child"; }
     echo "results: stopped; the same command goes on" >&2
     exit 130
 }

@@ -61,5 +61,5 @@ done
 kill -TERM $runner
 wait $runner
 check "a stopped run says so" test $? -eq 130
-check "and leaves no process behind" sh -c "! kill -0 -- -$(cat "$tree/results/one/pid") 2>/dev/null"
+check "and leaves no process behind" sh -c "! kill -s 0 -- -$(cat "$tree/results/one/pid") 2>/dev/null"
 echo "1..$number"
