@@ -3,8 +3,8 @@
 set -eu
 cd "$(dirname "$0")/../.."
 FURLONG=${FURLONG:-build/furlong} WORK=${WORK:-build/results} THREADS=${THREADS:-2}
-MODEL=models/base-s
-TUNE=$MODEL/tune.jsonl.zst BOOKS=$MODEL/books.jsonl.zst TECH=$MODEL/tech.jsonl.zst
+MODEL=${MODEL:-models/base-s} TEXTS=models/base-s
+TUNE=$TEXTS/tune.jsonl.zst BOOKS=$TEXTS/books.jsonl.zst TECH=$TEXTS/tech.jsonl.zst
 WINDOW=256
 RATE=${RATE:-7e-5} # a fifteenth of the rate the model was trained with
 mkdir -p "$WORK"
@@ -41,4 +41,16 @@ passkeys() {
         END { if (!trials) exit 1
               printf "{\"label\":\"%s\",\"length\":%d,\"k_max_20\":%d,\"k_max_80\":%d,\"found\":%d,\"of\":%d}\n",
                   label, tokens, k20, k80, hits, trials }' >>"$to"
+}
+
+# window TABLE LABEL LENGTH RISE: the context, between those read, at which the loss has risen by RISE above that at LENGTH
+window() {
+    tr -d ' {}"' <"$1" | tr ',' '\n' | awk -F: -v label="$(echo "$2" | tr -d ' ')" -v from="$3" -v rise="$4" '
+        $1 == "label" { mine = $2 == label } $1 == "length" { at = $2 } mine && $1 == "nll" { nll[at] = $2; order[n++] = at }
+        END { reach = from
+              for (i = 0; i < n; i++) { l = order[i]; if (l <= from) continue
+                  if (nll[l] > nll[from] + rise) {
+                      printf "%.0f", exp(log(reach) + (nll[from] + rise - nll[reach]) / (nll[l] - nll[reach]) * log(l / reach)); exit }
+                  reach = l }
+              printf ">%d", reach }'
 }

@@ -9,7 +9,8 @@
 # 1024 the shortest window is that of 50000, below beta0, and losses rise later than predicted.
 RATE=5e-4
 . "$(dirname "$0")/arms.sh"
-table=results/stretch/law.jsonl windows=results/stretch/law-windows.jsonl BLOCKS=${BLOCKS:-10}
+table=results/stretch/law.jsonl windows=results/stretch/law-windows.jsonl
+keys=results/stretch/law-passkey.jsonl scores=results/stretch/law-score.jsonl BLOCKS=${BLOCKS:-10}
 bases="31 41 81 163 1000 10000 20000 50000 100000 400000 1000000 4000000 10000000 100000000"
 
 field() { tr ',{}' '\n\n\n' <"$1" | awk -F: -v key="\"$2\"" '{ gsub(/ /, "") } $1 == key { print $2; exit }'; }
@@ -36,16 +37,30 @@ for length in 256 1024; do
         judge $table "$base at $length" "$WORK/law-$base-$length-100" $BOOKS 256,512,1024,2048,4096
     done
 done
-rm -f $windows
+for base in $bases; do
+    for length in 256 1024; do
+        TRIALS=2 passkeys $keys "$base at $length" "$WORK/law-$base-$length-100" $length
+    done
+done
+rm -f $windows $scores
 for length in 256 1024; do
     for base in $bases; do
-        tr -d ' {}"' <$table | tr ',' '\n' | awk -F: -v name="$base at $length" -v length_=$length -v predicted="$(cat "$WORK/law/$base-$length")" '
-            BEGIN { label = name; gsub(/ /, "", label) }
-            $1 == "label" { mine = $2 == label } $1 == "length" { at = $2 } mine && $1 == "nll" { nll[at] = $2; order[n++] = at }
-            END { limit = nll[length_] + 0.1; window = length_; measured = ""
-                  for (i = 0; i < n; i++) { l = order[i]; if (l <= length_) continue
-                      if (nll[l] > limit) { measured = exp(log(window) + (limit - nll[window]) / (nll[l] - nll[window]) * log(l / window)); break }
-                      window = l }
-                  printf "{\"base and tuning length\":\"%s\",%s,\"measured\":\"%s%.0f\"}\n", name, predicted, measured == "" ? ">" : "", measured == "" ? window : measured }' >>$windows
+        printf '{"base and tuning length":"%s",%s,"no worse":"%s","measured":"%s"}\n' "$base at $length" "$(cat "$WORK/law/$base-$length")" \
+            "$(window $table "$base at $length" $length 0.02)" "$(window $table "$base at $length" $length 0.1)" >>$windows
     done
+    # how far each rule is off; a window beyond what was read counts as the longest length read, or not at all below a prediction
+    grep "at $length\"" $windows | tr -d '{}"' | tr ',' '\n' | awk -F: -v length_=$length '
+        $1 ~ /^base/ { bases++; names = 0 }
+        $1 == "no worse" || $1 == "measured" {
+            beyond = $2 ~ />/; sub(/>/, "", $2)
+            for (i = 1; i <= names; i++) { e = log($2 / value[i]); sum[$1, i] += beyond && e < 0 ? 0 : e < 0 ? -e : e }
+            next
+        }
+        $1 !~ /^base/ { rule[++names] = $1; value[names] = $2 }
+        function row(measure, i) {
+            printf "{\"tuned at\":%d,\"window\":\"%s\",\"bases\":%d", length_, measure, bases
+            for (i = 1; i <= names; i++) printf ",\"%s\":%.2f", rule[i], sum[measure, i] / bases
+            print "}"
+        }
+        END { row("measured"); row("no worse") }' >>$scores
 done

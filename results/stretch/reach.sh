@@ -53,15 +53,14 @@ for factor in 2 8 16 32; do
     [ $factor -le 8 ] || steps=40
     tune reach-pi-$factor $steps $window $((8192 / window)) --rope-scaling linear --rope-scale $factor
     arm "pi $factor" $steps $window "$WORK/reach-pi-$factor-$steps"
-    case $factor in
-    8 | 32)
-        tune reach-direct-$factor $steps $window $((8192 / window)) --ctx-size $window
-        arm "direct $factor" $steps $window "$WORK/reach-direct-$factor-$steps"
-        ;;
-    esac
+    [ $factor = 8 ] || continue
+    tune reach-direct-8 100 2048 4 --ctx-size 2048
+    arm "direct 8" 100 2048 "$WORK/reach-direct-8-100"
 done
-arm untouched 0 8192 $MODEL
-arm "pi 32" 0 8192 $MODEL --rope-scaling linear --rope-scale 32
 for control in keep other shuffle; do
     gains $far "pi 32" "\"far\":\"$control\"" "$WORK/reach-pi-32-40" 256,8192 --far $control
 done
+gains $table untouched '"steps":0,"window":8192' $MODEL 256,8192
+gains $table "pi 32" '"steps":0,"window":8192' $MODEL 256,8192 --rope-scaling linear --rope-scale 32
+tune reach-direct-32 40 8192 1 --ctx-size 8192
+arm "direct 32" 40 8192 "$WORK/reach-direct-32-40"

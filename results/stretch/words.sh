@@ -45,22 +45,22 @@ rouge() { # LABEL TASK FILE MODEL FLAGS...
 all() { # LABEL MODEL FLAGS...
     arm=$1 model=$2
     shift 2
-    share "$arm" "cloze at 256" "$FURLONG" eval cloze -m "$model" -f $BOOKS --length 256 --count 1000 --seed 1 --overflow extend "$@"
-    share "$arm" "cloze at 1024" "$FURLONG" eval cloze -m "$model" -f $BOOKS --length 1024 --count 300 --seed 1 --overflow extend "$@"
-    share "$arm" boolq "$FURLONG" eval choice -m "$model" --task boolq -f "$DATA/boolq.jsonl" --length 256 "$@"
-    share "$arm" piqa "$FURLONG" eval choice -m "$model" --task piqa -f "$DATA/piqa.jsonl" --labels "$DATA/piqa.lst" --length 256 "$@"
-    share "$arm" "arc easy" "$FURLONG" eval choice -m "$model" --task arc -f "$DATA/arc-easy.jsonl" --length 256 "$@"
-    share "$arm" "arc challenge" "$FURLONG" eval choice -m "$model" --task arc -f "$DATA/arc-challenge.jsonl" --length 256 "$@"
+    share "$arm" "cloze at 256" "$FURLONG" eval cloze -m "$model" -f $BOOKS --length 256 --count 600 --seed 1 --overflow extend "$@"
+    share "$arm" "cloze at 1024" "$FURLONG" eval cloze -m "$model" -f $BOOKS --length 1024 --count 200 --seed 1 --overflow extend "$@"
+    share "$arm" boolq "$FURLONG" eval choice -m "$model" --task boolq -f "$DATA/boolq.jsonl" --length 256 --count 1000 "$@"
+    share "$arm" piqa "$FURLONG" eval choice -m "$model" --task piqa -f "$DATA/piqa.jsonl" --labels "$DATA/piqa.lst" --length 256 --count 1000 "$@"
+    share "$arm" "arc easy" "$FURLONG" eval choice -m "$model" --task arc -f "$DATA/arc-easy.jsonl" --length 256 --count 1000 "$@"
+    share "$arm" "arc challenge" "$FURLONG" eval choice -m "$model" --task arc -f "$DATA/arc-challenge.jsonl" --length 256 --count 1000 "$@"
     rouge "$arm" govreport "$DATA/govreport.jsonl" "$model" "$@"
     rouge "$arm" qmsum "$DATA/qmsum.jsonl" "$model" "$@"
 }
 tune methods-linear 100 1024 8 --rope-scaling linear --rope-scale 4
 tune methods-none 100 1024 8 --ctx-size 1024
 tune methods-yarn 100 1024 8 --rope-scaling yarn --rope-scale 4
-tune methods-control 100 256 32
 all untouched $MODEL
 all "yarn, untuned" $MODEL --rope-scaling yarn --rope-scale 4
-all "control" "$WORK/methods-control-100"
 all "direct" "$WORK/methods-none-100"
 all "pi" "$WORK/methods-linear-100"
 all "yarn" "$WORK/methods-yarn-100"
+tune methods-control 100 256 32
+all control "$WORK/methods-control-100"
