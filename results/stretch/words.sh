@@ -33,7 +33,7 @@ rouge() { # LABEL TASK FILE MODEL FLAGS...
     label=$1 task=$2 file=$3 read=$4
     shift 4
     have $summaries "$label" "$task" && return
-    "$FURLONG" eval summary -m "$read" -f "$file" --count 14 --input-tokens 700 --length 1024 -n 200 --seed 1 \
+    "$FURLONG" eval summary -m "$read" -f "$file" --count 8 --input-tokens 700 --length 1024 -n 200 --seed 1 \
         -t "$THREADS" --overflow extend --json "$@" | flat | awk -F: -v label="$label" -v task="$task" '
         $1 == "items" { items = $2 } $1 ~ /^ROUGE/ { name = $1 } $1 == "f" { f[name] = $2 } $1 == "low" { low[name] = $2 }
         $1 == "high" { high[name] = $2 }
