@@ -991,6 +991,10 @@ typedef struct fl_rates {
 } fl_rates;
 
 FL_API fl_status fl_rates_measure(fl_rates *out, const fl_model *model);
+/* What a step of training takes by these rates, evaluations apart: options as for fl_trainer_create, with accumulate and
+ * recompute as fl_train_memory_plan settled them. */
+FL_API fl_status fl_train_step_seconds(double *seconds, const fl_model *model, const fl_train_options *options,
+                                       const fl_rates *rates);
 /* A JSON file that names what it was measured with; a file made with other threads, kernels or shapes is refused. */
 FL_API fl_status fl_rates_save(const fl_rates *rates, const fl_model *model, const char *path);
 FL_API fl_status fl_rates_load(fl_rates *out, const fl_model *model, const char *path);

@@ -1,7 +1,7 @@
 /* furlong plan: what a longer window will take and reach, before anything is trained. */
 #include "cli/commands.h"
 
-#include "base/file.h"
+#include "cli/calibrate.h"
 #include "cli/documents.h"
 #include "cli/interrupt.h"
 #include "cli/plan_output.h"
@@ -46,13 +46,6 @@ static const cli_group measure_group = CLI_GROUP("Measurement", measure_flags);
 
 static const cli_group plan_group = CLI_GROUP("Plan", plan_flags);
 
-static fl_status calibrate(fl_rates *rates, const plan_options *o, const fl_model *m)
-{
-    if (o->calibration && fl_file_exists(o->calibration)) return fl_rates_load(rates, m, o->calibration);
-    fl_status s = fl_rates_measure(rates, m);
-    return s == FL_OK && o->calibration ? fl_rates_save(rates, m, o->calibration) : s;
-}
-
 static int plan(const plan_options *o, const fl_model *m)
 {
     fl_plan_options options = FL_PLAN_OPTIONS_INIT;
@@ -68,7 +61,7 @@ static int plan(const plan_options *o, const fl_model *m)
     options.type_v = o->common.type_v;
     fl_rates rates = {.size = sizeof rates};
     fl_plan p = {.size = sizeof p};
-    fl_status s = m && !o->no_time ? calibrate(&rates, o, m) : FL_OK;
+    fl_status s = m && !o->no_time ? cli_calibrate(&rates, o->calibration, m) : FL_OK;
     if (m && !o->no_time) options.rates = &rates;
     if (s == FL_OK) s = fl_plan_make(&p, &options);
     if (s != FL_OK) return cli_failed(s);

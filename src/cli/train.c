@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/calibrate.h"
 #include "cli/documents.h"
 #include "cli/interrupt.h"
 #include "cli/overlap.h"
@@ -17,12 +18,12 @@ typedef struct train_options {
     int bos, eos, packing;
     const char *recipe, *config;
     int64_t to;
-    const char *out, *state, *log, *type, *cache, *tensorboard, *lora_targets, *trainable;
+    const char *out, *state, *log, *type, *cache, *tensorboard, *lora_targets, *trainable, *calibration;
     int positions;
     int64_t position_range, length, batch, accumulate, steps, warmup, save_every, seed, lora_rank, memory_limit, group;
     double lora_alpha, lr, lr_end, beta1, beta2, eps, weight_decay, clip;
     int schedule, attention, store;
-    bool recompute, no_recompute, resume, merge;
+    bool recompute, no_recompute, resume, merge, no_time;
     cli_texts eval_files;
     bool no_overlap;
     cli_integers eval_lengths;
@@ -98,6 +99,9 @@ static const cli_flag train_flags[] = {
      "activations that wait for the backward pass; bf16: half their memory, gradients rounded by about 0.4 %"},
     {"memory-limit", 0, "MIB", CLI_INTEGER, AT(memory_limit), "0", 0, 1 << 30, NULL,
      "MiB that training may take; 0: what the machine or control group has"},
+    {"calibration", 0, "FILE", CLI_TEXT, AT(calibration), NULL, 0, 0, NULL,
+     "read what this machine does per second from the file, or measure it and write the file"},
+    {"no-time", 0, NULL, CLI_SWITCH, AT(no_time), NULL, 0, 0, NULL, "measure nothing, predict no times"},
     {"state", 0, "FILE", CLI_TEXT, AT(state), NULL, 0, 0, NULL, "save everything needed to resume exactly"},
     {"save-every", 0, "N", CLI_INTEGER, AT(save_every), "0", 0, MANY, NULL,
      "steps between saves; 0: at the end and on Ctrl-C"},
@@ -130,8 +134,10 @@ static const char *duration(char text[32], double seconds)
     long s = (long)(seconds + 0.5);
     if (s >= 60)
         snprintf(text, 32, "%ld:%02ld:%02ld", s / 3600, s / 60 % 60, s % 60);
-    else
+    else if (seconds >= 1)
         snprintf(text, 32, "%.2f s", seconds);
+    else
+        snprintf(text, 32, "%.3g ms", 1000 * seconds);
     return text;
 }
 
@@ -159,6 +165,21 @@ static void show_plan(const fl_train_memory *m, const fl_train_options *o)
              cli_bytes(total, (double)m->total_bytes), cli_bytes(limit, (double)m->limit_bytes),
              cli_bytes(model, (double)m->model_bytes), cli_bytes(parameters, (double)m->parameter_bytes),
              cli_bytes(pass, (double)m->pass_bytes), cli_bytes(batch, (double)m->batch_bytes));
+}
+
+/* How long it will take, by what this machine does per second. */
+static fl_status show_time(const train_options *o, const fl_train_options *options, const fl_model *model)
+{
+    fl_rates rates;
+    double seconds;
+    char each[32], all[32];
+    fl_status s = cli_calibrate(&rates, o->calibration, model);
+    if (s == FL_OK) s = fl_train_step_seconds(&seconds, model, options, &rates);
+    if (s != FL_OK) return s;
+    cli_note("plan: about %s a step, %s for %lld steps on an idle machine%s", duration(each, seconds),
+             duration(all, seconds * (double)o->steps), (long long)o->steps,
+             options->eval ? ", evaluations apart" : "");
+    return FL_OK;
 }
 
 static void show_eval(int64_t step, const fl_ppl_result *r, int count, void *user)
@@ -241,7 +262,7 @@ static void train_options_of(fl_train_options *out, const train_options *o, cons
 }
 
 /* What the step will take, before anything long is done. */
-static int plan(fl_train_options *options, const fl_model *model)
+static int plan(const train_options *o, fl_train_options *options, const fl_model *model)
 {
     fl_train_memory memory = {.size = sizeof memory};
     fl_status s = fl_train_memory_plan(&memory, model, options);
@@ -249,7 +270,8 @@ static int plan(fl_train_options *options, const fl_model *model)
     options->accumulate = memory.accumulate;
     options->recompute = memory.recompute ? FL_RECOMPUTE_ON : FL_RECOMPUTE_OFF;
     show_plan(&memory, options);
-    return CLI_OK;
+    if (!o->no_time) s = show_time(o, options, model);
+    return s == FL_OK ? CLI_OK : cli_failed(s);
 }
 
 static int train(const train_options *o, const fl_train_options *options, const fl_model *model, const fl_data *data)
@@ -353,7 +375,7 @@ static int run(const cli_call *call)
     if (status == CLI_OK) status = settle_length(o, w.model);
     if (status == CLI_OK && o->eval_files.count) status = open_evaluation(&e, o, &w);
     train_options_of(&options, o, o->eval_files.count ? &e.eval : NULL);
-    if (status == CLI_OK) status = plan(&options, w.model);
+    if (status == CLI_OK) status = plan(o, &options, w.model);
     if (status == CLI_OK) status = open_data(&data, o, w.tokenizer);
     if (status == CLI_OK && o->eval_files.count && !o->no_overlap)
         status = cli_overlap_note(&o->data, &o->eval_files, &o->reading);

@@ -177,19 +177,35 @@ fl_status fl_count_training(fl_count *out, const fl_model *m, const fl_train_opt
 {
     *out = (fl_count){0};
     size_t rows;
+    int64_t passes = fl_max64(1, o->accumulate);
     if (!fl_size_product((int64_t[]){o->batch, o->length, 64}, 3, &rows) || o->batch > INT32_MAX)
         return fl_fail(FL_ERR_ARGUMENT, "%lld sequences of %lld tokens: too many to train on at once",
                        (long long)o->batch, (long long)o->length);
     fl_parameters outline;
-    fl_work work = {0};
+    fl_work work = {0}, update = {0};
     FL_TRY(fl_parameters_outline(&outline, m, o));
-    fl_status s = fl_train_count_pass(m, &outline.overlay, o, o->batch, o->recompute == FL_RECOMPUTE_ON,
+    fl_status s = fl_train_count_pass(m, &outline.overlay, o, o->batch / passes, o->recompute == FL_RECOMPUTE_ON,
                                       &out->scratch_bytes, &work);
     /* Masters, gradients and two moments. The update reads four arrays and writes three; before it gradients are zeroed
      * and summed. */
     out->parameter_bytes = outline.count * 4 * (int64_t)sizeof(float);
-    work.row_bytes += 9.0 / 4 * (double)out->parameter_bytes;
-    if (rates) out->seconds = fl_count_seconds(&work, rates);
+    update.row_bytes = 9.0 / 4 * (double)out->parameter_bytes;
+    if (rates) out->seconds = (double)passes * fl_count_seconds(&work, rates) + fl_count_seconds(&update, rates);
     fl_parameters_destroy(&outline);
     return s;
+}
+
+fl_status fl_train_step_seconds(double *out, const fl_model *model, const fl_train_options *o, const fl_rates *rates)
+{
+    fl_count count;
+    if (!out || !model || !o || o->size != sizeof *o || !rates || rates->size != sizeof *rates)
+        return fl_fail(FL_ERR_ARGUMENT,
+                       "fl_train_step_seconds: an argument is NULL, options.size is not %zu or rates.size not %zu",
+                       sizeof *o, sizeof *rates);
+    fl_train_options options = *o;
+    if (!options.length) options.length = fl_model_window(model);
+    FL_TRY(fl_train_options_check(model, &options));
+    FL_TRY(fl_count_training(&count, model, &options, rates));
+    *out = count.seconds;
+    return FL_OK;
 }

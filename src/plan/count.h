@@ -15,7 +15,7 @@ typedef struct fl_count {
 fl_status fl_count_reading(fl_count *out, const fl_model *m, const fl_scheme *scheme, const fl_kv_shape *shape,
                            int64_t tokens, int64_t chunk, const fl_rates *rates);
 
-/* One step in one pass: of the options, length, batch, recompute and what trains are looked at. */
+/* One step: of the options, length, batch, accumulate (0: one pass), recompute and what trains are looked at. */
 fl_status fl_count_training(fl_count *out, const fl_model *m, const fl_train_options *o, const fl_rates *rates);
 
 /* Of the mapped file, what making the engine's own form of the weights reads beside what is used in place. */

@@ -161,9 +161,65 @@ static void test_evaluation(void **state)
     expect_error(RUN("train", MODEL, "--steps", "1", "-o", inside("x"), "--memory-limit", "41"), 1, "adapters", NULL);
 }
 
+/* "furlong: plan: about 1.2 ms a step, 0:02:03 for 20 steps" -> seconds of a step and of all. */
+static void predicted(const outcome *o, double *step, double *all)
+{
+    const char *line = strstr(err_of(o), "furlong: plan: about ");
+    char unit[8], rest[32];
+    int hours, minutes, seconds;
+    if (!line || sscanf(line, "furlong: plan: about %lf %7s a step, %31[^f]for", step, unit, rest) != 3) {
+        show(o);
+        fail_msg("no predicted time");
+    }
+    *step *= strcmp(unit, "ms") ? 1 : 1e-3;
+    if (sscanf(rest, "%d:%d:%d", &hours, &minutes, &seconds) == 3)
+        *all = 3600 * hours + 60 * minutes + seconds;
+    else if (sscanf(rest, "%lf %7s", all, unit) == 2)
+        *all *= strcmp(unit, "ms") ? 1 : 1e-3;
+    else
+        fail_msg("no time in %s", rest);
+}
+
+/* The time that training will take is said before its first step: that of a step times their number, near the least
+ * that a step then takes, from the file if one is named, and not at all if that is asked for. */
+static void test_time(void **state)
+{
+    (void)state;
+    const char *rates = inside("rates.json"), *log = inside("times");
+    double step, all, again, least = 1e9;
+    outcome o = RUN("train", MODEL, "--steps", "12", "--batch", "2", "--length", "256", "-o", inside("timed"),
+                    "--calibration", rates, "--log", log);
+    assert_int_equal(o.status, 0);
+    predicted(&o, &step, &all);
+    assert_true(strstr(err_of(&o), "plan: about") < strstr(err_of(&o), "step 1 of 12"));
+    outcome_free(&o);
+    assert_true(step > 0 && all > 0.9 * 12 * step && all < 1.1 * 12 * step); /* both are rounded to three digits */
+    FILE *f = fopen(log, "rb");
+    char line[1024];
+    assert_non_null(f);
+    while (fgets(line, sizeof line, f)) {
+        json_t *one = json_loads(line, 0, NULL);
+        double seconds = number(one, "seconds");
+        least = seconds < least ? seconds : least;
+        json_decref(one);
+    }
+    fclose(f);
+    /* The prediction is of an idle machine and good to a factor of 1.5 there; the machine of a test is never idle. */
+    if (!(least > step / 4 && least < step * 50)) fail_msg("a step took %g s, predicted %g s", least, step);
+    o = RUN("train", MODEL, "--steps", "0", "--batch", "2", "--accumulate", "2", "--length", "256", "-o",
+            inside("timed2"), "--calibration", rates);
+    predicted(&o, &again, &all);
+    assert_true(all == 0 && again > 0.8 * step && again < 2 * step);
+    outcome_free(&o);
+    o = RUN("train", MODEL, "--steps", "0", "--batch", "2", "--length", "256", "-o", inside("timed3"), "--no-time");
+    assert_int_equal(o.status, 0);
+    assert_null(strstr(err_of(&o), "plan: about"));
+    outcome_free(&o);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_recipes), cmocka_unit_test(test_option_files),
-                                       cmocka_unit_test(test_evaluation)};
+                                       cmocka_unit_test(test_evaluation), cmocka_unit_test(test_time)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
