@@ -132,7 +132,8 @@ typedef struct fl_passes_options {
 typedef struct fl_model_options {
     size_t size; /* sizeof(fl_model_options) */
     fl_rope_options rope;
-    int64_t context; /* tokens the caller wants to use; only chooses a missing rope.scale. 0: the window */
+    int64_t context; /* tokens the caller wants to use: chooses a missing rope.scale, or is the window that another
+                        rope.freq_base is meant for and that exports state. 0: the window */
     fl_progress_fn progress;
     void *progress_user;
     const char *lora; /* a low-rank adapter, PEFT's folder or a GGUF file, added to the weights; NULL: none. It adds

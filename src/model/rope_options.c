@@ -57,7 +57,8 @@ static fl_status read_factors(fl_rope_spec *rope, const char *path)
     return FL_OK;
 }
 
-static fl_status apply_scaling(fl_config *config, const fl_rope_options *o, int64_t context)
+/* moved: the base is another than the file's, which is meant for a window too, though no factor follows from it. */
+static fl_status apply_scaling(fl_config *config, const fl_rope_options *o, int64_t context, bool moved)
 {
     fl_rope_spec *rope = &config->rope;
     fl_rope_kind kind = rope->kind;
@@ -89,6 +90,7 @@ static fl_status apply_scaling(fl_config *config, const fl_rope_options *o, int6
     if (kind == FL_ROPE_PLAIN) {
         rope->factor = 1;
         config->window = rope->window = rope->original_window;
+        if (moved && context > rope->original_window) config->window = rope->window = context;
         return FL_OK;
     }
     if (o->scaling || o->scale != 0 || o->freq_scale != 0) {
@@ -118,12 +120,13 @@ fl_status fl_rope_options_apply(fl_config *config, const fl_rope_options *o, int
         return fl_fail(FL_ERR_ARGUMENT, "--yarn-orig-ctx = %lld: give the trained window in tokens",
                        (long long)o->yarn_orig_ctx);
     if (o->yarn_orig_ctx) rope->original_window = o->yarn_orig_ctx;
-    if (o->freq_base != 0) rope->base = o->freq_base;
+    bool moved = o->freq_base != 0 && o->freq_base != rope->base;
+    if (moved) rope->base = o->freq_base;
     if (o->yarn_ext_factor != 0)
         rope->extrapolation_factor = o->yarn_ext_factor == FL_YARN_EXT_NONE ? 0 : o->yarn_ext_factor;
     if (o->yarn_attn_factor != 0) rope->attn_factor = o->yarn_attn_factor;
     if (o->yarn_beta_fast != 0) rope->beta_fast = o->yarn_beta_fast;
     if (o->yarn_beta_slow != 0) rope->beta_slow = o->yarn_beta_slow;
-    FL_TRY(apply_scaling(config, o, context));
+    FL_TRY(apply_scaling(config, o, context, moved));
     return fl_rope_spec_check(rope);
 }

@@ -4,7 +4,8 @@
 
 #include "file/config.h"
 
-/* Changes config->rope and config->window. context: tokens wanted, chooses a missing scale; 0: none.
+/* Changes config->rope and config->window. context: tokens wanted, chooses a missing scale, or is the window that a
+ * changed base is meant for; 0: none.
  * FL_ERR_ARGUMENT names the flag; a model without rotary positions refuses any. */
 fl_status fl_rope_options_apply(fl_config *config, const fl_rope_options *options, int64_t context);
 

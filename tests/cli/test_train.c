@@ -92,7 +92,13 @@ static void test_recipes(void **state)
     outcome_free(&o);
     config = config_of(inside("law"));
     assert_true(number(config, "rope_theta") == 26561);
+    /* The window that was planned, as Code Llama states its own; and the one that the model was trained on. */
+    assert_true(number(config, "max_position_embeddings") == 1024);
+    assert_true(number(config, "original_max_position_embeddings") == 512);
     json_decref(config);
+    json_t *info = expect_json(RUN("info", "-m", inside("law"), "--json"));
+    assert_true(number(info, "window") == 1024 && number(info, "trained_window") == 512);
+    json_decref(info);
 
     o = RUN("train", "--recipe", "longlora", MODEL, "--to", "1024", "--length", "128", "--steps", "1", "--batch", "1",
             "-o", inside("longlora"));
