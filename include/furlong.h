@@ -137,7 +137,7 @@ typedef struct fl_model_options {
     fl_progress_fn progress;
     void *progress_user;
     const char *lora; /* a low-rank adapter, PEFT's folder or a GGUF file, added to the weights; NULL: none. It adds
-                         fp32 copies of the matrices it changes */
+                         fp32 copies of the matrices it changes. Positions of its base_config.json come before `rope` */
     double lora_scale; /* of its effect; 1: as trained */
     int64_t blockwise; /* blockwise causal attention: a token sees its own half of this window and the half before it,
                           so that no distance reaches it; 0: as the model says (xPos: its window); -1: off */
@@ -562,7 +562,9 @@ FL_API void fl_trainer_cancel(fl_trainer *trainer);
 /* Write the trained model, adapters merged, as a Hugging Face folder with its rotary scaling. type: "f32", "f16" or "bf16". */
 FL_API fl_status fl_trainer_export(const fl_trainer *trainer, const char *folder, const char *type);
 /* Write the adapters as a PEFT folder (adapter_config.json, adapter_model.safetensors), which fl_model_open takes as lora.
- * It knows nothing of rotary scaling: whoever opens the base model with it must ask for the same. */
+ * PEFT's files say nothing of positions: where they are others than the base model's file says, base_config.json beside
+ * them is its config.json with these, which fl_model_open reads with the adapter. Positions without a spelling there
+ * (dynamic-linear, dynamic-yarn) must be asked for again by whoever opens the two. */
 FL_API fl_status fl_trainer_export_adapter(const fl_trainer *trainer, const char *folder);
 /* The same for a model as it was opened (with its rope options): how a window is extended without training. */
 FL_API fl_status fl_model_export(const fl_model *model, const char *folder, const char *type);

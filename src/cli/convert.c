@@ -1,6 +1,8 @@
 /* furlong convert: a model from one format or type to another. */
 #include <stddef.h>
 
+#include "base/alloc.h"
+#include "base/file.h"
 #include "cli/commands.h"
 
 typedef struct convert_options {
@@ -49,7 +51,15 @@ static fl_status pack(const convert_options *o)
 
 static fl_status convert(const convert_options *o)
 {
-    if (o->adapter) return fl_convert_lora(o->model, o->adapter, o->out);
+    if (o->adapter) {
+        char *base = fl_path_join(o->adapter, "base_config.json");
+        if (base && fl_file_exists(base))
+            cli_warn("%s was trained at the positions of its base_config.json, which a GGUF adapter cannot say: use it "
+                     "with a base model that has them (furlong extend)",
+                     o->adapter);
+        fl_free(base);
+        return fl_convert_lora(o->model, o->adapter, o->out);
+    }
     if (o->pack) return pack(o);
     fl_convert_options options = FL_CONVERT_OPTIONS_INIT;
     options.format = o->format;

@@ -185,6 +185,18 @@ static void show_value(char *out, size_t capacity, const cli_flag *f, const void
     }
 }
 
+void cli_given_flags(fl_buffer *out, const cli_call *call, const cli_group *group)
+{
+    for (int i = 0; i < group->count; i++) {
+        const cli_flag *f = &group->flag[i];
+        char value[512];
+        if (call->given[cli_flag_find(call->command, f->name)].from == CLI_FROM_STANDARD) continue;
+        show_value(value, sizeof value, f, call->options);
+        fl_buffer_format(out, " --%s%s%s", f->name, f->kind == CLI_SWITCH ? "" : " ",
+                         f->kind == CLI_SWITCH ? "" : value);
+    }
+}
+
 void cli_print_settings(const cli_call *call)
 {
     static const char *const from[] = {"default", "recipe", "file", "command line"};

@@ -4,12 +4,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/alloc.h"
+#include "base/file.h"
 #include "cli/calibrate.h"
 #include "cli/documents.h"
 #include "cli/interrupt.h"
 #include "cli/overlap.h"
 #include "cli/recipe.h"
 #include "cli/settings.h"
+#include "file/hf_config.h"
+#include "model/lora_positions.h"
 
 typedef struct train_options {
     cli_common common; /* first: see cli/common.h */
@@ -261,11 +265,22 @@ static void train_options_of(fl_train_options *out, const train_options *o, cons
     out->progress = cli_progress;
 }
 
+/* A model that cannot be written would be trained in vain. */
+static fl_status check_written(const train_options *o, const fl_model *model)
+{
+    json_t *config = NULL;
+    if (o->lora_rank && !o->merge) return FL_OK;
+    fl_status s = fl_hf_config_write(&config, &model->config, FL_F32);
+    json_decref(config);
+    return s;
+}
+
 /* What the step will take, before anything long is done. */
 static int plan(const train_options *o, fl_train_options *options, const fl_model *model)
 {
     fl_train_memory memory = {.size = sizeof memory};
-    fl_status s = fl_train_memory_plan(&memory, model, options);
+    fl_status s = check_written(o, model);
+    if (s == FL_OK) s = fl_train_memory_plan(&memory, model, options);
     if (s != FL_OK) return cli_failed(s);
     options->accumulate = memory.accumulate;
     options->recompute = memory.recompute ? FL_RECOMPUTE_ON : FL_RECOMPUTE_OFF;
@@ -274,8 +289,33 @@ static int plan(const train_options *o, fl_train_options *options, const fl_mode
     return s == FL_OK ? CLI_OK : cli_failed(s);
 }
 
-static int train(const train_options *o, const fl_train_options *options, const fl_model *model, const fl_data *data)
+/* An adapter's files as PEFT has them say nothing of positions. */
+static void warn_of_positions(const cli_call *call, const fl_model *model)
 {
+    const train_options *o = call->options;
+    if (!fl_lora_positions_changed(model)) return;
+    char *path = fl_path_join(o->out, "base_config.json");
+    fl_buffer flags = {0};
+    if (o->to) fl_buffer_format(&flags, " --ctx-size %lld", (long long)o->to);
+    cli_given_flags(&flags, call, &cli_group_positions);
+    if (path && fl_file_exists(path))
+        cli_warn(
+            "%s was trained at other positions than its base model's, which PEFT's files cannot say: furlong reads "
+            "them from %s with --lora; elsewhere load the base model with that file as its configuration, or write "
+            "the merged model with --merge",
+            o->out, path);
+    else
+        cli_warn(
+            "%s was trained at other positions than its base model's, which PEFT's files cannot say and config.json "
+            "has no spelling for: give --lora %s together with%s",
+            o->out, o->out, flags.data ? flags.data : "");
+    fl_buffer_free(&flags);
+    fl_free(path);
+}
+
+static int train(const cli_call *call, const fl_train_options *options, const fl_model *model, const fl_data *data)
+{
+    const train_options *o = call->options;
     fl_trainer *trainer;
     fl_train_step last = {0};
     fl_status s = fl_trainer_create(&trainer, model, options);
@@ -287,6 +327,7 @@ static int train(const train_options *o, const fl_train_options *options, const 
     if (s == FL_OK)
         s = o->lora_rank && !o->merge ? fl_trainer_export_adapter(trainer, o->out)
                                       : fl_trainer_export(trainer, o->out, o->type);
+    if (s == FL_OK && o->lora_rank && !o->merge) warn_of_positions(call, model);
     fl_trainer_destroy(trainer);
     return s == FL_OK ? print_result(o, &last) : cli_failed(s);
 }
@@ -379,7 +420,7 @@ static int run(const cli_call *call)
     if (status == CLI_OK) status = open_data(&data, o, w.tokenizer);
     if (status == CLI_OK && o->eval_files.count && !o->no_overlap)
         status = cli_overlap_note(&o->data, &o->eval_files, &o->reading);
-    if (status == CLI_OK) status = train(o, &options, w.model, data);
+    if (status == CLI_OK) status = train(call, &options, w.model, data);
     cli_documents_free(&e.texts);
     fl_data_close(data);
     cli_close(&w);

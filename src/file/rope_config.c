@@ -278,12 +278,12 @@ static fl_status read_source(const source *s, fl_rope_spec *out)
 
 /* ---- both dictionaries -------------------------------------------------------------------------------------- */
 
-/* The first field in which two specs differ, NULL if there is none. */
-static const char *difference(const fl_rope_spec *a, const fl_rope_spec *b)
+const char *fl_rope_difference(const fl_rope_spec *a, const fl_rope_spec *b)
 {
     if (a->kind != b->kind) return "rope_type";
     if (a->base != b->base) return "rope_theta";
     if (a->dim != b->dim) return "partial_rotary_factor";
+    if (a->window != b->window) return "max_position_embeddings";
     if (a->original_window != b->original_window) return "original_max_position_embeddings";
     if (a->factor != b->factor) return "factor";
     if (a->attention_factor != b->attention_factor) return "attention_factor";
@@ -296,6 +296,7 @@ static const char *difference(const fl_rope_spec *a, const fl_rope_spec *b)
     if (a->truncate != b->truncate) return "truncate";
     if (a->low_freq_factor != b->low_freq_factor) return "low_freq_factor";
     if (a->high_freq_factor != b->high_freq_factor) return "high_freq_factor";
+    if (a->shape != b->shape || a->factors != b->factors) return "rope_type";
     for (int i = 0; i < a->factors; i++) {
         if (a->short_factor[i] != b->short_factor[i]) return "short_factor";
         if (a->long_factor[i] != b->long_factor[i]) return "long_factor";
@@ -329,7 +330,7 @@ fl_status fl_rope_config_read(fl_rope_spec *out, const json_t *config, const cha
     if (old.in.object) {
         fl_rope_spec other;
         FL_TRY(read_source(&old, &other));
-        const char *key = difference(&spec, &other);
+        const char *key = fl_rope_difference(&spec, &other);
         if (key)
             return fl_json_fail(FL_ERR_FORMAT, &new.in, key,
                                 "rope_scaling says something else; make the two agree, or delete one");

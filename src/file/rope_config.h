@@ -25,6 +25,9 @@ fl_status fl_rope_config_read(fl_rope_spec *out, const json_t *config, const cha
  * exists (dynamic-linear, dynamic-yarn). */
 fl_status fl_rope_config_write(json_t *config, const fl_rope_spec *spec, int64_t head_dim);
 
+/* The key of the first value in which two schedules differ, NULL: they are one. */
+const char *fl_rope_difference(const fl_rope_spec *a, const fl_rope_spec *b);
+
 /* The same schedule as longrope with one list of divisors: what Transformers computes of it is the same. Refused for
  * schedules that depend on the length. */
 fl_status fl_rope_as_longrope(fl_rope_spec *spec);

@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "base/size.h"
+#include "model/lora_positions.h"
 #include "model/passes_options.h"
 #include "position/scaling_law.h"
 #include "text/model_tokenizer.h"
@@ -111,6 +112,7 @@ static fl_status open_parts(fl_model *m, const char *path, const fl_model_option
                        "and gpt2",
                        path, m->config.family);
     if (options->lora) FL_TRY(fl_checkpoint_need_rows(m->checkpoint, "merged with an adapter"));
+    if (options->lora) FL_TRY(fl_lora_positions_read(&m->config, options->lora));
     FL_TRY(fl_position_options_apply(&m->config, options));
     FL_TRY(set_scheme(m, options->blockwise));
     fl_engine_lock(m->engine); /* merging and packing use the pool */

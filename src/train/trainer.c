@@ -10,6 +10,7 @@
 #include "base/progress.h"
 #include "base/size.h"
 #include "model/export.h"
+#include "model/lora_positions.h"
 #include "model/lora_write.h"
 #include "train/draw.h"
 #include "train/evaluate.h"
@@ -301,9 +302,11 @@ fl_status fl_trainer_export_adapter(const fl_trainer *t, const char *folder)
         return fl_fail(FL_ERR_UNSUPPORTED,
                        "an adapter trained over --lora belongs to no model on disk: write the merged "
                        "model (--merge)");
-    return fl_lora_write(t->model, &t->parameters.overlay, folder,
+    FL_TRY(fl_lora_write(t->model, &t->parameters.overlay, folder,
                          o->lora_targets ? o->lora_targets : fl_lora_default_targets(t->model), o->lora_rank,
-                         o->lora_alpha);
+                         o->lora_alpha));
+    fl_status s = fl_lora_positions_write(t->model, folder);
+    return s == FL_ERR_UNSUPPORTED ? FL_OK : s; /* the caller of such positions must give them again */
 }
 
 /* ---- the loop -------------------------------------------------------------------------------------------------- */

@@ -3,6 +3,8 @@
 #include "base/file.h"
 #include "cli/run.h"
 
+#include <math.h>
+
 #define TEXT FL_TEST_DATA "/text/stories.txt"
 #define MODEL "-m", STORIES, "-f", TEXT
 
@@ -167,6 +169,80 @@ static void test_evaluation(void **state)
     expect_error(RUN("train", MODEL, "--steps", "1", "-o", inside("x"), "--memory-limit", "41"), 1, "adapters", NULL);
 }
 
+#define LORA(...)                                                                                                      \
+    RUN("train", MODEL, "--lora-rank", "4", "--lr", "1e-2", "--steps", "3", "--batch", "2", "--length", "96",          \
+        "--no-time", __VA_ARGS__)
+
+static double loss_with(const char *model, const char *lora, const char *scaling, const char *scale)
+{
+    const char *const plain[] = {"eval", "ppl", "-m", model, "-f", TEXT, "--lengths", "640", "--json", NULL};
+    const char *words[20];
+    int n = 0;
+    for (; plain[n]; n++)
+        words[n] = plain[n];
+    if (lora) words[n++] = "--lora", words[n++] = lora;
+    if (scaling) words[n++] = "--rope-scaling", words[n++] = scaling, words[n++] = "--rope-scale", words[n++] = scale;
+    words[n] = NULL;
+    outcome o = run_with(words, NULL, NULL);
+    json_t *root = json_loads(out_of(&o), 0, NULL);
+    if (!root) show(&o);
+    assert_non_null(root);
+    double nll = number(json_array_get(json_object_get(root, "results"), 0), "nll");
+    outcome_free(&o);
+    json_decref(root);
+    return nll;
+}
+
+/* Adapters trained at stretched positions: the folder alone brings them back, as the merged model has them; what
+ * config.json cannot say is named with its flags, and refused before a training whose model could not be written. */
+static void test_adapter_positions(void **state)
+{
+    (void)state;
+    outcome o = LORA("--rope-scaling", "linear", "--to", "1024", "-o", inside("adapter"));
+    assert_int_equal(o.status, 0);
+    assert_non_null(strstr(err_of(&o), "warning: "));
+    assert_non_null(strstr(err_of(&o), "adapter/base_config.json"));
+    assert_non_null(strstr(err_of(&o), "--merge"));
+    outcome_free(&o);
+    o = LORA("--rope-scaling", "linear", "--to", "1024", "--merge", "-o", inside("merged"));
+    assert_int_equal(o.status, 0);
+    assert_null(strstr(err_of(&o), "warning: "));
+    outcome_free(&o);
+    double merged = loss_with(inside("merged"), NULL, NULL, NULL);
+    double alone = loss_with(STORIES, inside("adapter"), NULL, NULL);
+    /* B A is added in fp32 in both, in another order; logits are off by about 1e-5. */
+    assert_true(fabs(alone - merged) < 1e-4);
+    assert_true(loss_with(STORIES, inside("adapter"), "linear", "2") == alone);
+    assert_true(fabs(loss_with(STORIES, inside("adapter"), "none", "0") - merged) > 0.05);
+    /* The positions of the file are those of its base: another base is refused. */
+    char path[160];
+    snprintf(path, sizeof path, "%s/base_config.json", inside("adapter"));
+    json_t *config = json_load_file(path, 0, NULL);
+    assert_string_equal(text(json_object_get(config, "rope_parameters"), "rope_type"), "linear");
+    assert_true(number(config, "max_position_embeddings") == 1024);
+    json_object_set_new(config, "head_dim", json_integer(16));
+    assert_int_equal(json_dump_file(config, path, 0), 0);
+    json_decref(config);
+    expect_error(RUN("info", "-m", STORIES, "--lora", inside("adapter")), 1, "base_config.json", "another model");
+
+    /* The same folder again, without a stretch: nothing of the last one stays. */
+    o = LORA("-o", inside("adapter"));
+    assert_int_equal(o.status, 0);
+    assert_null(strstr(err_of(&o), "warning: "));
+    outcome_free(&o);
+    assert_int_equal(access(path, F_OK), -1);
+
+    o = LORA("--rope-scaling", "dynamic-yarn", "--to", "1024", "-o", inside("adapter"));
+    assert_int_equal(o.status, 0);
+    assert_non_null(strstr(err_of(&o), "--ctx-size 1024 --rope-scaling dynamic-yarn"));
+    outcome_free(&o);
+    o = LORA("--rope-scaling", "dynamic-yarn", "--to", "1024", "--merge", "-o", inside("none"));
+    assert_int_equal(o.status, 1);
+    assert_non_null(strstr(err_of(&o), "dynamic-yarn"));
+    assert_null(strstr(err_of(&o), "step 1 of"));
+    outcome_free(&o);
+}
+
 /* "furlong: plan: about 1.2 ms a step, 0:02:03 for 20 steps" -> seconds of a step and of all. */
 static void predicted(const outcome *o, double *step, double *all)
 {
@@ -226,6 +302,7 @@ static void test_time(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_recipes), cmocka_unit_test(test_option_files),
-                                       cmocka_unit_test(test_evaluation), cmocka_unit_test(test_time)};
+                                       cmocka_unit_test(test_evaluation), cmocka_unit_test(test_adapter_positions),
+                                       cmocka_unit_test(test_time)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
