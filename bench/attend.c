@@ -4,7 +4,8 @@
  *   bench_attend decode [threads] [keys] [head_dim] [level]     one row only
  *
  * Causal attention: a forward counts 2 products of 2*head_dim operations for each of the N*N/2 pairs of a head, forward
- * and backward together 3.5 times that (two products forward, five backward). */
+ * and backward together 3.5 times that (two products forward, five backward). Heads fill a width of 768, or the most of
+ * it that they can. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -100,10 +101,11 @@ static void report(const char *name, times *t, double operations)
            operations / t->run[0] / 1e9, operations / t->run[t->n / 2] / 1e9, t->share[t->n / 2], t->share[t->n - 1]);
 }
 
-static void measure(fl_device *d, int64_t keys, int head_dim)
+/* Stored keys and values are read forward only: training has them as rows of fp32. */
+static void measure(fl_device *d, int64_t keys, int head_dim, fl_dtype type)
 {
     problem p;
-    problem_open(&p, d, keys, keys, head_dim, FL_F32);
+    problem_open(&p, d, keys, keys, head_dim, type);
     double forward = 2.0 * (double)keys * (double)(keys + 1) * (WIDTH / head_dim * head_dim);
     times times_forward = {.n = 0}, both = {.n = 0};
     double end = fl_clock_seconds() + SECONDS;
@@ -111,7 +113,7 @@ static void measure(fl_device *d, int64_t keys, int head_dim)
         double before = fl_roof_multiply_adds(d), t0 = fl_roof_seconds(d);
         fl_cpu_attend(d, &p.args.forward);
         double t1 = fl_roof_seconds(d);
-        fl_cpu_attend_backward(d, &p.args);
+        if (type == FL_F32) fl_cpu_attend_backward(d, &p.args);
         double t2 = fl_roof_seconds(d), top = (before + fl_roof_multiply_adds(d)) / 2;
         int n = both.n++;
         times_forward.n = both.n;
@@ -120,9 +122,9 @@ static void measure(fl_device *d, int64_t keys, int head_dim)
         times_forward.share[n] = top > 0 ? forward / (t1 - t0) / top : 0;
         both.share[n] = top > 0 ? 3.5 * forward / (t2 - t0) / top : 0;
     }
-    printf("N %6lld  head size %3d", (long long)keys, head_dim);
+    printf("N %6lld  head size %3d  %-4s", (long long)keys, head_dim, fl_dtype_get(type)->name);
     report("forward", &times_forward, forward);
-    report("both", &both, 3.5 * forward);
+    if (type == FL_F32) report("both", &both, 3.5 * forward);
     printf("\n");
     fflush(stdout);
     problem_close(&p);
@@ -192,16 +194,23 @@ int main(int argc, char **argv)
     }
     printf("%s, %d threads, peak %.1f GFLOP/s\n", kernels->name, fl_pool_threads(pool),
            fl_roof_multiply_adds(d) * 1e-9);
-    static const int lengths[] = {1024, 2048, 4096, 8192}, sizes[] = {48, 64, 80, 96, 128, 256};
+    static const int lengths[] = {1024, 2048, 4096, 8192}, sizes[] = {8, 16, 32, 48, 64, 80, 96, 128, 256};
+    static const int stored_sizes[] = {48, 64, 128};
+    static const fl_dtype types[] = {FL_F16, FL_BF16, FL_Q8_0, FL_Q4_0};
     if (decode) {
         measure_decode(d, keys ? keys : 8192, head_dim ? head_dim : 64);
     } else if (keys || head_dim) {
-        measure(d, keys ? keys : 4096, head_dim ? head_dim : 64);
+        measure(d, keys ? keys : 4096, head_dim ? head_dim : 64, FL_F32);
+        for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+            measure(d, keys ? keys : 4096, head_dim ? head_dim : 64, types[i]);
     } else {
         for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++)
-            measure(d, lengths[i], 64);
+            measure(d, lengths[i], 64, FL_F32);
         for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
-            measure(d, 2048, sizes[i]);
+            measure(d, 2048, sizes[i], FL_F32);
+        for (size_t i = 0; i < sizeof stored_sizes / sizeof *stored_sizes; i++)
+            for (size_t t = 0; t < sizeof types / sizeof *types; t++)
+                measure(d, 2048, stored_sizes[i], types[t]);
         for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++)
             measure_decode(d, lengths[i], 64);
     }

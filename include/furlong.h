@@ -274,7 +274,7 @@ typedef struct fl_session_options {
     fl_progress_fn progress; /* stage "prefill", in tokens; reads of more than one token report */
     void *progress_user;
     const char *type_k, *type_v; /* how keys and values are stored: "f32", "f16", "bf16", "q8_0" or "q4_0"; NULL: "f32".
-                                    The last two need heads of a multiple of 32 values */
+                                    The last two need heads of 32 values or more */
 } fl_session_options;
 
 #define FL_SESSION_OPTIONS_INIT                                                                                        \

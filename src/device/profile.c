@@ -129,7 +129,7 @@ static void kv_rotate(fl_device *d, const fl_kv_view *from, int64_t first, const
           .bytes = (double)(to->keys - first) / FL_PAGE_TOKENS * page);
 }
 
-/* Keys of Q8_0 and Q4_0 are multiplied as integers: half of the operations. */
+/* Keys and values of Q8_0 and Q4_0 are multiplied as integers, of 8 bits and of 16: these at half the rate of bytes. */
 static fl_profile_row attention_of(const fl_attend_args *args)
 {
     fl_profile_row work = {.bytes = 0};
@@ -144,9 +144,9 @@ static fl_profile_row attention_of(const fl_attend_args *args)
             hi = fl_max64(hi, seq->hi[r]);
         }
         double half = 2.0 * (double)pairs * args->heads * shape->head_dim;
-        bool integers = shape->k_type == FL_Q8_0 || shape->k_type == FL_Q4_0;
-        work.operations += integers ? half : 2 * half;
-        work.byte_operations += integers ? half : 0;
+        bool integer_k = fl_dtype_get(shape->k_type)->block > 1, integer_v = fl_dtype_get(shape->v_type)->block > 1;
+        work.operations += (integer_k ? 0 : half) + (integer_v ? 0 : half);
+        work.byte_operations += (integer_k ? half : 0) + (integer_v ? 2 * half : 0);
         double token = (double)fl_kv_page_bytes(shape) / FL_PAGE_TOKENS;
         work.bytes += token * (double)fl_max64(0, hi - lo) +
                       2.0 * (double)seq->rows * args->heads * shape->head_dim * sizeof(float);

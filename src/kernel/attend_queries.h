@@ -11,29 +11,29 @@
 
 #include "kernel/attend.h"
 
-/* Of some rows, blocks = head_dim / 32 and rows_apart = 1 row further on in each array. */
+/* Of some rows. */
 typedef struct queries {
     const float *scale; /* [rows][blocks] */
     const int32_t *sum; /* [rows][blocks] of the integers */
-    const int8_t *q;    /* [rows][head_dim] */
+    const int8_t *q;    /* [rows][blocks * 32], 0 behind the last component */
 } queries;
 
 static queries queries_at(const void *q8, int all_rows, int head_dim, int row)
 {
-    ptrdiff_t blocks = head_dim / FL_ATTEND_BLOCK;
+    ptrdiff_t blocks = FL_ATTEND_BLOCKS(head_dim);
     const float *scale = q8;
     const int32_t *sum = (const int32_t *)(const void *)(scale + all_rows * blocks);
     const int8_t *q = (const int8_t *)(sum + all_rows * blocks);
-    return (queries){scale + row * blocks, sum + row * blocks, q + (ptrdiff_t)row * head_dim};
+    return (queries){scale + row * blocks, sum + row * blocks, q + row * blocks * FL_ATTEND_BLOCK};
 }
 
 /* Nearest integers to x * 127 / max|x|; all 0 with a scale of NaN where x is not finite, of 0 where the scale would be
  * below the normal range. Adding 1.5 2^23 leaves the integer in the low bits of the sum. */
-static void quantise_block(const float *x, float *scale, int32_t *sum, int8_t *q)
+static void quantise_block(int n, const float *x, float *scale, int32_t *sum, int8_t *q)
 {
     float most = 0;
     bool finite = true;
-    for (int i = 0; i < FL_ATTEND_BLOCK; i++) {
+    for (int i = 0; i < n; i++) {
         float size = fabsf(x[i]);
         finite &= size <= FLT_MAX;
         most = size > most ? size : most;
@@ -44,21 +44,24 @@ static void quantise_block(const float *x, float *scale, int32_t *sum, int8_t *q
     memset(q, 0, FL_ATTEND_BLOCK);
     if (!normal) return;
     float inverse = 127.0f / most;
-    for (int i = 0; i < FL_ATTEND_BLOCK; i++) {
-        int n = (int)((x[i] * inverse + 0x1.8p23f) - 0x1.8p23f);
-        q[i] = (int8_t)n;
-        *sum += n;
+    for (int i = 0; i < n; i++) {
+        int rounded = (int)((x[i] * inverse + 0x1.8p23f) - 0x1.8p23f);
+        q[i] = (int8_t)rounded;
+        *sum += rounded;
     }
 }
 
 static void quantise_queries(int rows, int head_dim, const float *q, void *q8)
 {
-    ptrdiff_t blocks = rows * (ptrdiff_t)(head_dim / FL_ATTEND_BLOCK);
+    const int blocks = FL_ATTEND_BLOCKS(head_dim);
     float *scale = q8;
-    int32_t *sum = (int32_t *)(void *)(scale + blocks);
-    int8_t *integers = (int8_t *)(sum + blocks);
-    for (ptrdiff_t b = 0; b < blocks; b++)
-        quantise_block(q + b * FL_ATTEND_BLOCK, scale + b, sum + b, integers + b * FL_ATTEND_BLOCK);
+    int32_t *sum = (int32_t *)(void *)(scale + (ptrdiff_t)rows * blocks);
+    int8_t *integers = (int8_t *)(sum + (ptrdiff_t)rows * blocks);
+    for (int r = 0; r < rows; r++, q += head_dim)
+        for (int b = 0; b < blocks; b++, scale++, sum++, integers += FL_ATTEND_BLOCK) {
+            int n = head_dim - b * FL_ATTEND_BLOCK < FL_ATTEND_BLOCK ? head_dim - b * FL_ATTEND_BLOCK : FL_ATTEND_BLOCK;
+            quantise_block(n, q + b * FL_ATTEND_BLOCK, scale, sum, integers);
+        }
 }
 
 #endif

@@ -4,15 +4,16 @@
  *     c[r][i] = start + sum over k < depth, in order, of a[r*a_row + k*a_step] * b[k*ldb + i], by fused multiply-adds.
  *     start is 0 if factor is FROM_ZERO, the old c if it is FROM_C, else c[r][i] * factor[r]. Any rows and cols from 1.
  *
- * softmax(rows, s, max, sum, factor, first, last):
+ * softmax(rows, s, max, sum, factor, peak, first, last):
  *     one step of the online softmax for up to 16 rows. Logits s[rows][64] become weights, max and sum move on,
- *     factor[rows] says by how much older sums shrink.
+ *     factor[rows] says by how much older sums shrink. With peak[rows] weights are relative to the largest of the tile,
+ *     whose own weight is the peak: 0 if the row sees nothing.
  *
  * scale_row(x, n, factor):
  *     x[n] *= factor.
  *
  * reads_stored(format, rows, cols):
- *     whether product_stored can do so many rows and columns with a b that is stored in this format;
+ *     whether product_stored can do so many rows and columns with a b that is stored in this format, without blocks;
  *
  * product_stored(format, rows, cols, depth, a, a_row, b, b_row, next, c, ldc, factor):
  *     product with a_step 1 and rows of b of b_row bytes; next is b in the tile to come.
@@ -25,6 +26,12 @@
  *
  * integer_scores(rows, head_dim, q8, tile, logit):
  *     logit[rows][64] of quantised queries; see kernel/attend_queries.h.
+ *
+ * integer_values(format, head_dim, from, next, tile):
+ *     values of Q8_0 or Q4_0 as add_integer_values wants them, in FL_ATTEND_SCRATCH(head_dim) bytes.
+ *
+ * add_integer_values(rows, head_dim, weight, peak, factor, first, last, tile, out):
+ *     out = out * factor + weights relative to the peak times values; rows with a peak of 0 may have any weights.
  *
  * softmax_backward(rows, w, dw, dw_stride, lse, mean, first, last):
  *     logits w[rows][64] become weights, their gradients dw become gradients of the logits, both 0 for unseen keys. */
@@ -84,19 +91,30 @@ static bool is_quantised(fl_attend_format format)
     return format == FL_ATTEND_Q8_0 || format == FL_ATTEND_Q4_0;
 }
 
+/* Of formats without blocks. */
 static ptrdiff_t bytes_of(fl_attend_format format, int values)
 {
-    static const ptrdiff_t block_bytes[] = {128, 64, 64, 34, 18};
-    return values * block_bytes[format] / FL_ATTEND_BLOCK;
+    return values * (format == FL_ATTEND_F32 ? 4 : 2);
 }
 
 static void unpack_values(fl_attend_format format, int head_dim, const void *from, float *to)
 {
-    int values = head_dim * FL_ATTEND_KEYS;
-    if (format == FL_ATTEND_F32)
+    int values = head_dim * FL_ATTEND_KEYS, whole = FL_ATTEND_BLOCKS(head_dim) * FL_ATTEND_BLOCK;
+    if (format == FL_ATTEND_F32) {
         memcpy(to, from, (size_t)values * sizeof *to);
-    else
+    } else if (!is_quantised(format) || whole == head_dim) {
         unpack(format, values, from, from, to);
+    } else {
+        const char *row = from;
+        const ptrdiff_t row_bytes = whole / FL_ATTEND_BLOCK * (format == FL_ATTEND_Q8_0 ? 34 : 18);
+        for (int key = 0; key < FL_ATTEND_KEYS; key++, row += row_bytes, to += head_dim)
+            for (int c = 0; c < head_dim; c += FL_ATTEND_BLOCK) {
+                float block[FL_ATTEND_BLOCK];
+                const char *stored = row + row_bytes * c / whole;
+                unpack(format, FL_ATTEND_BLOCK, stored, stored, block);
+                memcpy(to + c, block, (size_t)smaller(FL_ATTEND_BLOCK, head_dim - c) * sizeof *to);
+            }
+    }
 }
 
 static void unpack_keys(fl_attend_format format, int head_dim, const void *from, float *to)
@@ -106,7 +124,7 @@ static void unpack_keys(fl_attend_format format, int head_dim, const void *from,
         return;
     }
     const int half = FL_ATTEND_BLOCK / 2;
-    const uint8_t *scales = from, *q = scales + 2 * (head_dim / FL_ATTEND_BLOCK) * FL_ATTEND_KEYS;
+    const uint8_t *scales = from, *q = scales + 2 * FL_ATTEND_BLOCKS(head_dim) * FL_ATTEND_KEYS;
     for (int c = 0; c < head_dim; c++) {
         int block = c / FL_ATTEND_BLOCK, within = c % FL_ATTEND_BLOCK;
         const uint8_t *scale = scales + 2 * block * FL_ATTEND_KEYS;
@@ -190,11 +208,30 @@ static void add_scores(const fl_attend_state *state, const fl_attend_tile *tile,
     }
 }
 
+/* out = out * factor + weights times values, group by group. */
+static void add_group_values(const fl_attend_state *state, const fl_attend_tile *tile, const seen *group,
+                             const float *factor, const uint8_t *first, const uint8_t *last)
+{
+    int d = state->head_dim;
+    operand v = operand_of(tile->v_format, tile->v, tile->next_v, state->rows, d, d * FL_ATTEND_KEYS, tile->v_scratch);
+    for (int r = 0, g = 0; r < state->rows; r += FL_ATTEND_GROUP, g++) {
+        int rows = smaller(FL_ATTEND_GROUP, state->rows - r);
+        const seen *s = &group[g];
+        const float *weight = state->weight + r * FL_ATTEND_KEYS;
+        float *out = state->out + (ptrdiff_t)r * d;
+        if (s->all_from == s->from && s->all_to == s->to)
+            add_values(rows, d, weight, &v, s->from, s->to, out, factor + r);
+        else if (s->from < s->to)
+            add_seen_values(rows, d, weight, &v, s, first + r, last + r, out, factor + r);
+    }
+}
+
 /* Three sweeps over the block rather than one over each group: the softmax of many rows hides its own latencies. */
 static void forward(const fl_attend_state *state, const fl_attend_tile *tile, const uint8_t *first, const uint8_t *last)
 {
     int d = state->head_dim, values = d * FL_ATTEND_KEYS;
-    float factor[FL_ATTEND_ROWS];
+    float factor[FL_ATTEND_ROWS], peak[FL_ATTEND_ROWS];
+    const bool integer_v = is_quantised(tile->v_format);
     seen group[FL_ATTEND_ROWS / FL_ATTEND_GROUP];
     operand k = {0};
     if (is_quantised(tile->k_format))
@@ -212,22 +249,19 @@ static void forward(const fl_attend_state *state, const fl_attend_tile *tile, co
         seen s = seen_by(rows, first ? first + r : NULL, first ? last + r : NULL);
         bool whole = s.all_from == 0 && s.all_to == FL_ATTEND_KEYS;
         if (s.from >= s.to)
-            for (int i = 0; i < rows; i++)
+            for (int i = 0; i < rows; i++) {
                 factor[r + i] = 1;
+                peak[r + i] = 0;
+            }
         else
             softmax(rows, state->weight + r * FL_ATTEND_KEYS, state->max + r, state->sum + r * FL_ATTEND_LANES,
-                    factor + r, whole ? NULL : first + r, whole ? NULL : last + r);
+                    factor + r, integer_v ? peak + r : NULL, whole ? NULL : first + r, whole ? NULL : last + r);
     }
-    operand v = operand_of(tile->v_format, tile->v, tile->next_v, state->rows, d, values, tile->v_scratch);
-    for (int r = 0, g = 0; r < state->rows; r += FL_ATTEND_GROUP, g++) {
-        int rows = smaller(FL_ATTEND_GROUP, state->rows - r);
-        const seen *s = &group[g];
-        const float *weight = state->weight + r * FL_ATTEND_KEYS;
-        float *out = state->out + (ptrdiff_t)r * d;
-        if (s->all_from == s->from && s->all_to == s->to)
-            add_values(rows, d, weight, &v, s->from, s->to, out, factor + r);
-        else if (s->from < s->to)
-            add_seen_values(rows, d, weight, &v, s, first + r, last + r, out, factor + r);
+    if (integer_v) {
+        integer_values(tile->v_format, d, tile->v, tile->next_v, tile->v_scratch);
+        add_integer_values(state->rows, d, state->weight, peak, factor, first, last, tile->v_scratch, state->out);
+    } else {
+        add_group_values(state, tile, group, factor, first, last);
     }
 }
 

@@ -19,10 +19,10 @@ static fl_status type_named(const char *option, const char *name, int64_t head_d
         return fl_fail(FL_ERR_ARGUMENT, "%s = %.40s: is none of f32, f16, bf16, q8_0, q4_0", option, name);
     *out = types[i].type;
     const fl_dtype_info *info = fl_dtype_get(*out);
-    if (head_dim % info->block)
+    if (head_dim < info->block)
         return fl_fail(FL_ERR_UNSUPPORTED,
-                       "%s = %s: stores blocks of %d values, which do not fill the model's heads of %lld; f32, f16 and "
-                       "bf16 fit",
+                       "%s = %s: stores blocks of %d values, which are larger than the model's heads of %lld; f32, f16 "
+                       "and bf16 fit",
                        option, name, info->block, (long long)head_dim);
     return FL_OK;
 }

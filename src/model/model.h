@@ -90,7 +90,7 @@ void fl_model_view(fl_model *out, const fl_model *m, const fl_rope_spec *rope);
 int64_t fl_model_window(const fl_model *m);
 
 /* Shape of one layer's keys and values in F32; with types by name ("f32", "f16", "bf16", "q8_0", "q4_0"; NULL: "f32"),
- * refused where the blocks of a type do not fill a head; and the name of such a type. */
+ * refused where the blocks of a type are larger than a head; and the name of such a type. */
 fl_kv_shape fl_model_kv_shape(const fl_model *m);
 fl_status fl_model_kv_types(const fl_model *m, const char *type_k, const char *type_v, fl_kv_shape *out);
 const char *fl_model_kv_type_name(fl_dtype type);

@@ -4,10 +4,16 @@
 
 #define SCALE_BYTES 2 /* of a block; its values follow */
 
+int fl_kv_row_values(fl_dtype type, int head_dim)
+{
+    int block = fl_dtype_get(type)->block;
+    return (head_dim + block - 1) / block * block;
+}
+
 static size_t row_bytes(fl_dtype type, int head_dim)
 {
     const fl_dtype_info *info = fl_dtype_get(type);
-    return (size_t)(head_dim / info->block) * info->block_bytes;
+    return (size_t)(fl_kv_row_values(type, head_dim) / info->block) * info->block_bytes;
 }
 
 fl_status fl_kv_type_check(fl_dtype type, int head_dim, const char *what)
@@ -16,10 +22,10 @@ fl_status fl_kv_type_check(fl_dtype type, int head_dim, const char *what)
         return fl_fail(FL_ERR_UNSUPPORTED, "%s in %s: they are kept in F32, F16, BF16, Q8_0 or Q4_0", what,
                        (unsigned)type < FL_DTYPE_COUNT ? fl_dtype_get(type)->name : "an unknown type");
     const fl_dtype_info *info = fl_dtype_get(type);
-    if (head_dim % info->block)
+    if (head_dim < info->block)
         return fl_fail(FL_ERR_UNSUPPORTED,
-                       "%s in %s: blocks of %d values do not fill heads of %d; F32, F16 and BF16 fit", what, info->name,
-                       info->block, head_dim);
+                       "%s in %s: blocks of %d values are larger than heads of %d; F32, F16 and BF16 fit", what,
+                       info->name, info->block, head_dim);
     return FL_OK;
 }
 
@@ -51,14 +57,15 @@ typedef struct planes {
 
 static int runs_of(const fl_kv_shape *s)
 {
-    return fl_dtype_get(s->k_type)->block == 1 ? 1 : 2 * (s->head_dim / fl_dtype_get(s->k_type)->block);
+    int block = fl_dtype_get(s->k_type)->block;
+    return block == 1 ? 1 : 2 * (fl_kv_row_values(s->k_type, s->head_dim) / block);
 }
 
 static planes run_at(const fl_kv_shape *s, int index)
 {
     const fl_dtype_info *info = fl_dtype_get(s->k_type);
     if (info->block == 1) return (planes){s->head_dim, info->block_bytes, 0, 0};
-    size_t blocks = (size_t)(s->head_dim / info->block), block = (size_t)index / 2;
+    size_t blocks = (size_t)(fl_kv_row_values(s->k_type, s->head_dim) / info->block), block = (size_t)index / 2;
     size_t row = block * info->block_bytes, bytes = info->block_bytes - SCALE_BYTES;
     if (index % 2 == 0) return (planes){1, SCALE_BYTES, row, block * SCALE_BYTES * FL_TILE_KEYS};
     return (planes){(int)bytes, 1, row + SCALE_BYTES, (blocks * SCALE_BYTES + block * bytes) * FL_TILE_KEYS};

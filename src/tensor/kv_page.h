@@ -4,13 +4,14 @@
  *   keys    for each kv head, for each tile of 64 tokens, transposed so that one query row and a thousand run the same
  *           product in the same order of sums:
  *             F32, F16, BF16  [head_dim][64]
- *             Q8_0            F16 scales [head_dim/32][64], then int8 [head_dim][64]
- *             Q4_0            F16 scales [head_dim/32][64], then bytes [head_dim/32][16][64]: byte i of a block holds
+ *             Q8_0            F16 scales [blocks][64], then int8 [blocks][32][64]
+ *             Q4_0            F16 scales [blocks][64], then bytes [blocks][16][64]: byte i of a block holds
  *                             value i in its low and value i + 16 in its high nibble, each plus 8
  *   values  for each kv head: [256] rows of head_dim values of the type, as in any tensor (ggml's blocks)
  *
- * A block is 32 values of one head of one token: head_dim must be a multiple of it. A key takes the bytes of a row of
- * its type; a page of n kv heads 256 n (bytes of a key + bytes of a value), nothing between or after. */
+ * A block is 32 values of one head of one token; zeros fill the last block of a head of another size, such as 48 or 80.
+ * A key takes the bytes of a row of its type; a page of n kv heads 256 n (bytes of a key + bytes of a value), nothing
+ * between or after. */
 #ifndef FL_TENSOR_KV_PAGE_H
 #define FL_TENSOR_KV_PAGE_H
 
@@ -28,9 +29,12 @@ typedef struct fl_kv_shape {
     fl_dtype k_type, v_type;
 } fl_kv_shape;
 
-/* FL_ERR_UNSUPPORTED for a type that is not one of the five, or whose blocks do not fill a head; `what` begins the
+/* FL_ERR_UNSUPPORTED for a type that is not one of the five, or whose blocks are larger than a head; `what` begins the
  * message, as in "keys". */
 fl_status fl_kv_type_check(fl_dtype type, int head_dim, const char *what);
+
+/* Values of a row as it is kept: head_dim, up to whole blocks of the type. At most FL_HEAD_DIM_MAX. */
+int fl_kv_row_values(fl_dtype type, int head_dim);
 
 /* Byte offsets inside a page. */
 size_t fl_kv_key_offset(const fl_kv_shape *s, int kv_head, int tile);    /* -> a tile */

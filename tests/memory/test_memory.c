@@ -107,6 +107,8 @@ static void test_layout(void **state)
     assert_int_equal(fl_kv_key_offset(&blocks, 1, 1), 5 * 64 * 3 * 34);
     assert_int_equal(fl_kv_value_offset(&blocks, 1, 7), 2 * 256 * 3 * 34 + (256 + 7) * 3 * 18);
     assert_int_equal(fl_kv_page_bytes(&blocks), 2 * 256 * 3 * (34 + 18));
+    blocks.head_dim = 80; /* zeros fill the third block */
+    assert_int_equal(fl_kv_page_bytes(&blocks), 2 * 256 * 3 * (34 + 18));
 }
 
 /* Key 70 of a page of Q4_0, byte by byte where the header says it lies; and every type comes back from its tile. */
@@ -159,7 +161,7 @@ static void test_refuses(void **state)
     (void)state;
     fl_memory *m = NULL;
     fl_kv_shape bad[] = {{0, 4, FL_F32, FL_F32},  {1, 0, FL_F32, FL_F32},   {-1, 4, FL_F32, FL_F32},
-                         {1, 4, FL_Q8_0, FL_F32}, {1, 48, FL_F32, FL_Q4_0}, {1, FL_HEAD_DIM_MAX + 1, FL_F32, FL_F32},
+                         {1, 4, FL_Q8_0, FL_F32}, {1, 31, FL_F32, FL_Q4_0}, {1, FL_HEAD_DIM_MAX + 1, FL_F32, FL_F32},
                          {1, 32, FL_I32, FL_F32}, {1, 32, FL_F32, FL_Q4_1}, {1, 32, FL_DTYPE_COUNT, FL_F32}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         assert_int_not_equal(fl_memory_create(&m, 1, &bad[i]), FL_OK);

@@ -1,4 +1,6 @@
 /* Rows of keys and values into the pages of a memory, in its types, keys transposed. */
+#include <string.h>
+
 #include "base/size.h"
 #include "device/cpu/cpu.h"
 #include "device/cpu/range.h"
@@ -11,6 +13,19 @@ typedef struct kv_write {
 
 /* Tokens that are written together: their reads are one cache line's width of the tile apart. */
 #define TOGETHER 8
+
+/* A row of a head as it is kept, its last block filled with zeros. */
+static void convert_row(fl_dtype type, int head_dim, const float *from, void *to)
+{
+    float whole[FL_HEAD_DIM_MAX];
+    int n = fl_kv_row_values(type, head_dim);
+    if (n > head_dim) {
+        memcpy(whole, from, (size_t)head_dim * sizeof *whole);
+        memset(whole + head_dim, 0, (size_t)(n - head_dim) * sizeof *whole);
+        from = whole;
+    }
+    fl_from_f32(type, from, to, n);
+}
 
 /* Tiles first .. end-1, counted from the one that holds the first token. */
 static void write_tiles(void *context, int64_t first, int64_t end)
@@ -33,11 +48,11 @@ static void write_tiles(void *context, int64_t first, int64_t end)
             for (int i = 0; i < n; i++) {
                 keys[i] = fl_row(w->k, row + i) + (ptrdiff_t)h * s->head_dim;
                 if (s->k_type != FL_F32) {
-                    fl_from_f32(s->k_type, keys[i], converted[i], s->head_dim);
+                    convert_row(s->k_type, s->head_dim, keys[i], converted[i]);
                     keys[i] = converted[i];
                 }
                 const float *value = fl_row(w->v, row + i) + (ptrdiff_t)h * s->head_dim;
-                fl_from_f32(s->v_type, value, values + (size_t)i * value_bytes, s->head_dim);
+                convert_row(s->v_type, s->head_dim, value, values + (size_t)i * value_bytes);
             }
             fl_kv_put_keys(s, page + fl_kv_key_offset(s, h, within / FL_TILE_KEYS), key, n, keys);
         }

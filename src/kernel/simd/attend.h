@@ -1,4 +1,5 @@
-/* Attention for vectors of FL_LANES values; avx2/attend.c, avx512/attend.c and avx512/attend_vnni.c define ATTEND_TABLE and include this. */
+/* Attention for vectors of FL_LANES values; the attend files of avx2/ and avx512/ define ATTEND_TABLE and
+ * include this. */
 #include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -178,6 +179,10 @@ ATTEND_INLINE fl_vec zero_if_equal(fl_vec v, fl_vec to)
 {
     return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(v, to, _CMP_NEQ_UQ), v);
 }
+ATTEND_INLINE float largest_lane(fl_vec v)
+{
+    return _mm512_reduce_max_ps(v);
+}
 /* Each the larger of a's and of b's even and odd quarters: a's two, then b's two. */
 ATTEND_INLINE fl_vec larger_quarters(fl_vec a, fl_vec b)
 {
@@ -230,6 +235,12 @@ ATTEND_INLINE fl_vec zero_if_equal(fl_vec v, fl_vec to)
 {
     return _mm256_and_ps(v, _mm256_cmp_ps(v, to, _CMP_NEQ_UQ));
 }
+ATTEND_INLINE float largest_lane(fl_vec v)
+{
+    __m128 x = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    x = _mm_max_ps(x, _mm_movehl_ps(x, x));
+    return _mm_cvtss_f32(_mm_max_ss(x, _mm_movehdup_ps(x)));
+}
 ATTEND_INLINE fl_vec larger_halves(fl_vec a, fl_vec b)
 {
     return larger_of(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
@@ -268,7 +279,8 @@ ATTEND_INLINE fl_vec row_top(const bool whole, const float *s, int first, int la
     return larger_of(larger_of(top[0], top[1]), larger_of(top[2], top[3]));
 }
 
-ATTEND_INLINE void row_weights(const bool whole, float *s, float *sum, float shift, float factor, int first, int last)
+ATTEND_INLINE void row_weights(const bool whole, float *s, float *sum, float shift, float factor, float peak, int first,
+                               int last)
 {
     fl_vec top = fl_vec_set(shift), weight[TILE_VECTORS];
     ATTEND_UNROLL
@@ -280,43 +292,46 @@ ATTEND_INLINE void row_weights(const bool whole, float *s, float *sum, float shi
     ATTEND_UNROLL
     for (int i = 0; i < SUM_VECTORS; i++) {
         fl_vec w = (weight[i] + weight[i + SUM_VECTORS]) + (weight[i + 2 * SUM_VECTORS] + weight[i + 3 * SUM_VECTORS]);
-        fl_vec_store(sum + i * FL_LANES, fl_vec_fma(fl_vec_load(sum + i * FL_LANES), fl_vec_set(factor), w));
+        fl_vec_store(sum + i * FL_LANES,
+                     fl_vec_fma(fl_vec_load(sum + i * FL_LANES), fl_vec_set(factor), w * fl_vec_set(peak)));
     }
 }
 
 /* n <= FL_LANES rows, whose maxima fill one vector. */
-ATTEND_INLINE void softmax_rows(const bool whole, int n, float *s, float *max, float *sum, float *factor,
+ATTEND_INLINE void softmax_rows(const bool whole, int n, float *s, float *max, float *sum, float *factor, float *peak,
                                 const uint8_t *first, const uint8_t *last)
 {
     fl_vec nothing = fl_vec_set(-INFINITY), top[FL_LANES];
-    _Alignas(64) float shift[FL_LANES], factors[FL_LANES];
+    _Alignas(64) float shift[FL_LANES], factors[FL_LANES], peaks[FL_LANES];
     for (int r = 0; r < n; r++)
         top[r] = row_top(whole, s + r * FL_ATTEND_KEYS, whole ? 0 : first[r], whole ? FL_ATTEND_KEYS : last[r]);
     for (int r = n; r < FL_LANES; r++)
         top[r] = nothing;
-    fl_vec before = fl_vec_load_part(max, n), now = larger_of(largest_of_each(top), before);
+    fl_vec here = largest_of_each(top), before = fl_vec_load_part(max, n), now = larger_of(here, before);
     fl_vec_store_part(max, now, n);
     /* Nothing seen yet: any finite number will do, since every weight is 0. */
     now = zero_if_equal(now, nothing);
-    fl_vec_store(shift, now);
+    fl_vec_store(shift, peak ? zero_if_equal(here, nothing) : now);
+    fl_vec_store(peaks, peak ? vec_exp2(here - now) : fl_vec_set(1));
     fl_vec_store(factors, vec_exp2(before - now));
     for (int r = 0; r < n; r++) {
-        row_weights(whole, s + r * FL_ATTEND_KEYS, sum + r * FL_ATTEND_LANES, shift[r], factors[r],
+        row_weights(whole, s + r * FL_ATTEND_KEYS, sum + r * FL_ATTEND_LANES, shift[r], factors[r], peaks[r],
                     whole ? 0 : first[r], whole ? FL_ATTEND_KEYS : last[r]);
         factor[r] = factors[r];
+        if (peak) peak[r] = peaks[r];
     }
 }
 
-static void softmax(int rows, float *s, float *max, float *sum, float *factor, const uint8_t *first,
+static void softmax(int rows, float *s, float *max, float *sum, float *factor, float *peak, const uint8_t *first,
                     const uint8_t *last)
 {
     for (int r = 0; r < rows; r += FL_LANES) {
         int n = rows - r < FL_LANES ? rows - r : FL_LANES;
+        float *logits = s + r * FL_ATTEND_KEYS, *sums = sum + r * FL_ATTEND_LANES, *peaks = peak ? peak + r : NULL;
         if (first)
-            softmax_rows(false, n, s + r * FL_ATTEND_KEYS, max + r, sum + r * FL_ATTEND_LANES, factor + r, first + r,
-                         last + r);
+            softmax_rows(false, n, logits, max + r, sums, factor + r, peaks, first + r, last + r);
         else
-            softmax_rows(true, n, s + r * FL_ATTEND_KEYS, max + r, sum + r * FL_ATTEND_LANES, factor + r, NULL, NULL);
+            softmax_rows(true, n, logits, max + r, sums, factor + r, peaks, NULL, NULL);
     }
 }
 
@@ -367,6 +382,8 @@ static void exp2_all(float *x, int n)
 #include "kernel/simd/attend_stored.h"
 
 #include "kernel/simd/attend_integer.h"
+
+#include "kernel/simd/attend_values.h"
 
 #include "kernel/attend_tile.h"
 

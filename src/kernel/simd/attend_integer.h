@@ -1,6 +1,6 @@
 /* Keys of Q8_0 and Q4_0 against queries of 8 bits, for vectors of 4 FL_LANES bytes; included by simd/attend.h.
  *
- * A tile of keys is made scales [head_dim/32][64] in fp32 and integers [head_dim/4][64][4]: four components of a key in
+ * A tile of keys is made scales [blocks][64] in fp32 and integers [head_dim/4][64][4]: four components of a key in
  * each 4 bytes, which one instruction multiplies with four of a query. With VNNI the integers are unsigned, 128 more
  * than they stand for, and sums begin at -128 times the sum of the query's. */
 #include <immintrin.h>
@@ -112,7 +112,7 @@ ATTEND_INLINE ints load_component(const fl_attend_format format, const char *q, 
 ATTEND_INLINE void interleave_keys(const fl_attend_format format, int head_dim, const char *from, const char *next,
                                    float *scale)
 {
-    const int blocks = head_dim / FL_ATTEND_BLOCK, scale_bytes = 2 * blocks * FL_ATTEND_KEYS;
+    const int blocks = FL_ATTEND_BLOCKS(head_dim), scale_bytes = 2 * blocks * FL_ATTEND_KEYS;
     char *to = (char *)(scale + blocks * FL_ATTEND_KEYS);
     for (int i = 0; i < blocks * FL_ATTEND_KEYS; i += FL_LANES)
         fl_vec_store(scale + i, vec_from_f16(from + 2 * i));
@@ -156,7 +156,8 @@ static void integer_keys(fl_attend_format format, int head_dim, const void *from
 ATTEND_INLINE void score_strip(const int rows, const int vectors, int head_dim, const queries *some, const float *scale,
                                const char *k, float *logit)
 {
-    const int blocks = head_dim / FL_ATTEND_BLOCK;
+    const int blocks = FL_ATTEND_BLOCKS(head_dim);
+    const ptrdiff_t row = blocks * FL_ATTEND_BLOCK;
     fl_vec sum[FL_ATTEND_GROUP * 4];
     ATTEND_UNROLL
     for (int i = 0; i < rows * vectors; i++)
@@ -170,8 +171,9 @@ ATTEND_INLINE void score_strip(const int rows, const int vectors, int head_dim, 
             for (int i = 0; i < vectors; i++)
                 integer[r * vectors + i] = INTS(set1_epi32)(-KEY_OFFSET * some->sum[r * blocks + b]);
         }
-        ATTEND_UNROLL
-        for (int four = 0; four < FL_ATTEND_BLOCK / 4; four++) {
+        const int fours = head_dim - b * FL_ATTEND_BLOCK < FL_ATTEND_BLOCK ? (head_dim - b * FL_ATTEND_BLOCK + 3) / 4
+                                                                           : FL_ATTEND_BLOCK / 4;
+        for (int four = 0; four < fours; four++) {
             key_ints keys[4];
             ATTEND_UNROLL
             for (int i = 0; i < vectors; i++)
@@ -180,7 +182,7 @@ ATTEND_INLINE void score_strip(const int rows, const int vectors, int head_dim, 
             for (int r = 0; r < rows; r++) {
                 ATTEND_UNROLL
                 for (int i = 0; i < vectors; i++)
-                    integer[r * vectors + i] = add_four(integer[r * vectors + i], keys[i], q + r * head_dim + 4 * four);
+                    integer[r * vectors + i] = add_four(integer[r * vectors + i], keys[i], q + r * row + 4 * four);
             }
             k += 4 * FL_ATTEND_KEYS;
         }
@@ -207,16 +209,16 @@ ATTEND_INLINE void score_strips(const int rows, const int vectors, int head_dim,
                                 float *logit)
 {
     const float *scale = tile;
-    const char *k = (const char *)(scale + head_dim / FL_ATTEND_BLOCK * FL_ATTEND_KEYS);
+    const char *k = (const char *)(scale + FL_ATTEND_BLOCKS(head_dim) * FL_ATTEND_KEYS);
     for (int key = 0; key < FL_ATTEND_KEYS; key += vectors * FL_LANES)
         score_strip(rows, vectors, head_dim, some, scale + key, k + 4 * key, logit + key);
 }
 
 static void integer_scores(int rows, int head_dim, const queries *some, const void *tile, float *logit)
 {
-    const int blocks = head_dim / FL_ATTEND_BLOCK;
+    const int blocks = FL_ATTEND_BLOCKS(head_dim);
     for (int r = 0; r < rows; r += SCORE_ROWS) {
-        queries part = {some->scale + r * blocks, some->sum + r * blocks, some->q + r * head_dim};
+        queries part = {some->scale + r * blocks, some->sum + r * blocks, some->q + r * blocks * FL_ATTEND_BLOCK};
         float *to = logit + r * FL_ATTEND_KEYS;
         switch (rows - r < SCORE_ROWS ? rows - r : SCORE_ROWS) {
         case 1:

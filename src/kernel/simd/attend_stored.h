@@ -136,8 +136,13 @@ static void unpack(fl_attend_format format, ptrdiff_t n, const void *from, const
 
 static bool reads_stored(fl_attend_format format, int rows, int cols)
 {
-    bool blocks = format == FL_ATTEND_Q8_0 || format == FL_ATTEND_Q4_0;
-    return rows <= FEW_ROWS && cols % (blocks ? FL_ATTEND_BLOCK : FL_LANES) == 0;
+    (void)format;
+    return rows <= FEW_ROWS && cols % FL_LANES == 0;
+}
+
+ATTEND_INLINE int vec_bytes(const fl_attend_format format)
+{
+    return (format == FL_ATTEND_F32 ? 4 : 2) * FL_LANES;
 }
 
 typedef struct stored_args {
@@ -154,7 +159,7 @@ typedef struct stored_args {
 ATTEND_INLINE void stored_strip(const fl_attend_format format, const int rows, const int vectors, const stored_args *p)
 {
     fl_vec sum[FEW_ROWS * 4];
-    const int bytes = block_bytes(format) * vectors / BLOCK_VECTORS;
+    const int bytes = vectors * vec_bytes(format);
     const float *a = p->a, *factor = p->factor;
     const char *b = p->b, *next = p->next;
     ATTEND_UNROLL
@@ -203,19 +208,18 @@ ATTEND_INLINE void stored_strip_of(const fl_attend_format format, const int vect
 #endif
 }
 
-/* Strips of four vectors, then of one block or, without blocks, of one vector. */
+/* Strips of four vectors, then of one. */
 ATTEND_INLINE void stored_strips(const fl_attend_format format, int rows, int cols, stored_args p)
 {
-    const int narrow = format == FL_ATTEND_Q8_0 || format == FL_ATTEND_Q4_0 ? BLOCK_VECTORS : 1;
     while (cols > 0) {
-        int vectors = cols >= 4 * FL_LANES ? 4 : narrow;
+        int vectors = cols >= 4 * FL_LANES ? 4 : 1;
         if (vectors == 4)
             stored_strip_of(format, 4, rows, &p);
         else
-            stored_strip_of(format, narrow, rows, &p);
+            stored_strip_of(format, 1, rows, &p);
         cols -= vectors * FL_LANES;
-        p.b += block_bytes(format) * vectors / BLOCK_VECTORS;
-        p.next += block_bytes(format) * vectors / BLOCK_VECTORS;
+        p.b += vectors * vec_bytes(format);
+        p.next += vectors * vec_bytes(format);
         p.c += vectors * FL_LANES;
     }
 }
@@ -225,7 +229,10 @@ static void product_stored(fl_attend_format format, int rows, int cols, int dept
                            const float *factor)
 {
     stored_args p = {depth, a, a_row, b, next, b_row, c, ldc, factor};
-#define STRIPS_OF(f) stored_strips(f, rows, cols, p)
-    FOR_FORMAT(format, STRIPS_OF)
-#undef STRIPS_OF
+    if (format == FL_ATTEND_F16)
+        stored_strips(FL_ATTEND_F16, rows, cols, p);
+    else if (format == FL_ATTEND_BF16)
+        stored_strips(FL_ATTEND_BF16, rows, cols, p);
+    else
+        stored_strips(FL_ATTEND_F32, rows, cols, p);
 }
