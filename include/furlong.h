@@ -963,10 +963,9 @@ typedef struct fl_plan {
     int smallest; /* the method that reaches the target with the least change of the angles; -1: none does */
     /* Bytes; 0 without a model. Reading is with the model's own positions: methods that rotate keys at use take more. */
     int64_t weight_bytes;  /* as the engine holds them */
-    int64_t file_bytes;    /* of the mapped file, read once to make these; resident until the system wants the room */
     int64_t kv_bytes;      /* of the target, in the types asked for */
     int64_t scratch_bytes; /* activations while reading */
-    int64_t read_bytes;    /* the four together: peak resident memory, but for the program itself */
+    int64_t read_bytes;    /* the three together: peak resident memory, but for the program itself */
     int64_t train_bytes, train_recompute_bytes; /* peak of a step on `batch` sequences of tune_length */
     struct {
         const char *type;

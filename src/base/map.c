@@ -34,6 +34,11 @@ fl_status fl_map_open(fl_map *out, const char *path)
     return status;
 }
 
+void fl_map_release(const fl_map *m)
+{
+    if (m->data) madvise((void *)(uintptr_t)m->data, m->size, MADV_DONTNEED);
+}
+
 void fl_map_close(fl_map *m)
 {
     if (m->data) munmap((void *)(uintptr_t)m->data, m->size);

@@ -11,6 +11,8 @@ typedef struct fl_map {
 
 /* Regular files only; the error names path and cause. */
 fl_status fl_map_open(fl_map *out, const char *path);
+/* Give back the memory that reading has taken; what is read again comes from the file again. */
+void fl_map_release(const fl_map *m);
 void fl_map_close(fl_map *m);
 
 #endif

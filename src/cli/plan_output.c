@@ -106,14 +106,13 @@ int cli_plan_json(const fl_plan *p, const char *model)
                   "lowest_base", p->lowest_base, "first_negative", (json_int_t)p->first_negative, "interpolation_bound",
                   p->interpolation_bound, "degenerate", p->degenerate);
     json_t *m = json_pack(
-        "{sI sI sI so sI sI sI sI sf sf sI sI sf sf so so}", "weight_bytes", (json_int_t)p->weight_bytes, "file_bytes",
-        (json_int_t)p->file_bytes, "kv_bytes", (json_int_t)p->kv_bytes, "kv_bytes_by_type", caches, "scratch_bytes",
-        (json_int_t)p->scratch_bytes, "memory_bytes", (json_int_t)p->read_bytes, "training_bytes",
-        (json_int_t)p->train_bytes, "training_recompute_bytes", (json_int_t)p->train_recompute_bytes,
-        "training_step_seconds", p->train_seconds, "training_recompute_step_seconds", p->train_recompute_seconds,
-        "lora_bytes", (json_int_t)p->lora_bytes, "lora_recompute_bytes", (json_int_t)p->lora_recompute_bytes,
-        "lora_step_seconds", p->lora_seconds, "lora_recompute_step_seconds", p->lora_recompute_seconds, "smallest",
-        smallest, "methods", methods);
+        "{sI sI so sI sI sI sI sf sf sI sI sf sf so so}", "weight_bytes", (json_int_t)p->weight_bytes, "kv_bytes",
+        (json_int_t)p->kv_bytes, "kv_bytes_by_type", caches, "scratch_bytes", (json_int_t)p->scratch_bytes,
+        "memory_bytes", (json_int_t)p->read_bytes, "training_bytes", (json_int_t)p->train_bytes,
+        "training_recompute_bytes", (json_int_t)p->train_recompute_bytes, "training_step_seconds", p->train_seconds,
+        "training_recompute_step_seconds", p->train_recompute_seconds, "lora_bytes", (json_int_t)p->lora_bytes,
+        "lora_recompute_bytes", (json_int_t)p->lora_recompute_bytes, "lora_step_seconds", p->lora_seconds,
+        "lora_recompute_step_seconds", p->lora_recompute_seconds, "smallest", smallest, "methods", methods);
     if (o && m) json_object_update(o, m);
     json_decref(m);
     return cli_print_json(o);
@@ -179,11 +178,10 @@ static void print_methods(const fl_plan *p)
 
 static void print_memory(const fl_plan *p)
 {
-    char a[32], b[32], c[32], d[32], e[32];
-    printf("\nreading %lld tokens: %s resident: weights %s, their file %s, keys and values %s, activations %s\n",
-           (long long)p->target, cli_bytes(a, (double)p->read_bytes), cli_bytes(b, (double)p->weight_bytes),
-           cli_bytes(c, (double)p->file_bytes), cli_bytes(d, (double)p->kv_bytes),
-           cli_bytes(e, (double)p->scratch_bytes));
+    char a[32], b[32], c[32], d[32];
+    printf("\nreading %lld tokens: %s resident: weights %s, keys and values %s, activations %s\n", (long long)p->target,
+           cli_bytes(a, (double)p->read_bytes), cli_bytes(b, (double)p->weight_bytes),
+           cli_bytes(c, (double)p->kv_bytes), cli_bytes(d, (double)p->scratch_bytes));
     printf("keys and values by type:");
     for (int i = 0; i < FL_PLAN_CACHES; i++)
         printf("%s %s %s", i ? "," : "", p->cache[i].type,

@@ -184,6 +184,15 @@ fl_status fl_checkpoint_open(fl_checkpoint **out, const char *path)
     return status;
 }
 
+void fl_checkpoint_release(const fl_checkpoint *c)
+{
+    for (int64_t i = 0; i < c->hf.shards; i++)
+        fl_safetensors_release(c->hf.shard[i]);
+    for (int64_t i = 0; i < c->gguf.shards; i++)
+        fl_gguf_release(c->gguf.shard[i]);
+    fl_map_release(&c->map);
+}
+
 void fl_checkpoint_close(fl_checkpoint *c)
 {
     if (!c) return;

@@ -18,6 +18,8 @@ typedef struct fl_checkpoint fl_checkpoint;
  * llama2.c .bin (version 0, 1 or 2), or a packed file, whose matrices are not among the tensors here. The format is
  * told by content, not by name. Errors name file, key and value. */
 fl_status fl_checkpoint_open(fl_checkpoint **out, const char *path);
+/* Give back the memory that reading tensors has taken (base/map.h); all pointers stay good. */
+void fl_checkpoint_release(const fl_checkpoint *c);
 void fl_checkpoint_close(fl_checkpoint *c);
 
 fl_format fl_checkpoint_format(const fl_checkpoint *c);

@@ -377,6 +377,11 @@ fl_status fl_gguf_open(fl_gguf **out, const char *path)
     return FL_OK;
 }
 
+void fl_gguf_release(const fl_gguf *g)
+{
+    fl_map_release(&g->map);
+}
+
 void fl_gguf_close(fl_gguf *g)
 {
     if (!g) return;

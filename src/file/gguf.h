@@ -13,6 +13,7 @@ typedef struct fl_gguf fl_gguf;
 fl_status fl_gguf_open(fl_gguf **out, const char *path);
 /* The same on bytes the caller keeps while *out lives, 8-byte aligned; name is what messages call them. */
 fl_status fl_gguf_parse(fl_gguf **out, const char *name, const void *bytes, size_t size);
+void fl_gguf_release(const fl_gguf *g); /* as fl_map_release; bytes of the caller stay */
 void fl_gguf_close(fl_gguf *g);
 const char *fl_gguf_name(const fl_gguf *g); /* for messages */
 

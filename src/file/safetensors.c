@@ -269,6 +269,11 @@ fl_status fl_safetensors_open(fl_safetensors **out, const char *path)
     return FL_OK;
 }
 
+void fl_safetensors_release(const fl_safetensors *s)
+{
+    fl_map_release(&s->map);
+}
+
 void fl_safetensors_close(fl_safetensors *s)
 {
     if (!s) return;

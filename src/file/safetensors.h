@@ -13,6 +13,7 @@ typedef struct fl_safetensors fl_safetensors;
 fl_status fl_safetensors_open(fl_safetensors **out, const char *path);
 /* The same on bytes the caller keeps while *out lives; name is what messages call them. */
 fl_status fl_safetensors_parse(fl_safetensors **out, const char *name, const void *bytes, size_t size);
+void fl_safetensors_release(const fl_safetensors *s); /* as fl_map_release; bytes of the caller stay */
 void fl_safetensors_close(fl_safetensors *s);
 
 int64_t fl_safetensors_count(const fl_safetensors *s);

@@ -73,11 +73,20 @@ static fl_status check_blocks(const fl_model *m, const fl_file_tensor *t, const 
                    fl_checkpoint_path(m->checkpoint), t->name, fl_dtype_get(t->type)->name, block);
 }
 
+#define RELEASE_BYTES                                                                                                  \
+    ((int64_t)32 << 20) /* of the file stay resident at most, beside the tensor that is being packed */
+
 static fl_status pack(fl_model *m, fl_weight *w)
 {
     fl_device *d = m->engine->device;
     FL_TRY(d->table->pack(d, &w->stored, &w->packed));
-    m->weight_bytes += (int64_t)d->table->panels(d, w->packed).bytes;
+    int64_t bytes = (int64_t)d->table->panels(d, w->packed).bytes;
+    m->weight_bytes += bytes;
+    m->bytes_since_release += bytes;
+    if (m->bytes_since_release > RELEASE_BYTES) {
+        fl_checkpoint_release(m->checkpoint);
+        m->bytes_since_release = 0;
+    }
     return FL_OK;
 }
 

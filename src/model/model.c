@@ -122,6 +122,7 @@ static fl_status open_parts(fl_model *m, const char *path, const fl_model_option
     if (s == FL_OK) s = m->arch->bind(m);
     fl_engine_unlock(m->engine);
     FL_TRY(s);
+    fl_checkpoint_release(m->checkpoint);
     FL_TRY(refuse_unused(m));
     return refuse_unused_panels(m);
 }

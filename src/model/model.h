@@ -34,14 +34,15 @@ struct fl_model {
     const fl_arch *arch;
     fl_scheme scheme;
     float *slopes;                 /* of ALiBi, [heads] */
-    char passes_text[96]; /* the passes' parameters in words */
+    char passes_text[96];          /* the passes' parameters in words */
     fl_weight **weight;            /* in binding order; weight[i]->index == i */
     const fl_file_tensor **source; /* the tensor of the file, or of lora, that weight[i] is (a part of); NULL: panels */
     int weights, weight_capacity;
     fl_weight *embed, *head, *head_bias;
     void *body; /* the family's own; freed with fl_free */
     int64_t parameters, weight_bytes, mapped_bytes;
-    fl_tensor_list *listing; /* not NULL: binding only collects what it would look up */
+    int64_t bytes_since_release; /* while binding: packed since the file's pages were given back */
+    fl_tensor_list *listing;     /* not NULL: binding only collects what it would look up */
 };
 
 /* ---- binding, for families ------------------------------------------------------------------------------------ */

@@ -159,20 +159,6 @@ fl_status fl_count_reading(fl_count *out, const fl_model *m, const fl_scheme *sc
 
 /* ---- training --------------------------------------------------------------------------------------------------- */
 
-int64_t fl_count_file(const fl_model *m)
-{
-    int64_t sum = 0;
-    for (int i = 0; i < m->weights; i++) {
-        const fl_weight *w = m->weight[i];
-        size_t bytes;
-        /* Read from the file during use, and counted with the weights: the table, and panels packed before. */
-        bool in_place = w == m->embed || !w->stored.data;
-        if (w->packed && !in_place && fl_dtype_bytes(w->stored.type, (size_t)(w->stored.rows * w->stored.cols), &bytes))
-            sum += (int64_t)bytes;
-    }
-    return sum;
-}
-
 fl_status fl_count_training(fl_count *out, const fl_model *m, const fl_train_options *o, const fl_rates *rates)
 {
     *out = (fl_count){0};

@@ -18,9 +18,6 @@ fl_status fl_count_reading(fl_count *out, const fl_model *m, const fl_scheme *sc
 /* One step: of the options, length, batch, accumulate (0: one pass), recompute and what trains are looked at. */
 fl_status fl_count_training(fl_count *out, const fl_model *m, const fl_train_options *o, const fl_rates *rates);
 
-/* Of the mapped file, what making the engine's own form of the weights reads beside what is used in place. */
-int64_t fl_count_file(const fl_model *m);
-
 /* How long the work takes: each kind at its rate, products and attention no faster than what they read. */
 double fl_count_seconds(const fl_work *work, const fl_rates *rates);
 

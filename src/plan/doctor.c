@@ -153,7 +153,7 @@ static fl_status check_memory(fl_doctor *d, const fl_model *m)
 {
     int64_t per_token, machine = fl_physical_bytes();
     FL_TRY(fl_model_kv_bytes(m, NULL, NULL, &per_token));
-    double need = (double)per_token * (double)d->claimed + (double)m->weight_bytes + (double)fl_count_file(m);
+    double need = (double)per_token * (double)d->claimed + (double)m->weight_bytes;
     bool fits = need <= (double)machine;
     fl_doctor_find(d, fits ? FL_FINDING_OK : FL_FINDING_WARN, "memory",
                    "the claimed window takes %.3g GiB with f32 keys and values; this machine has %.3g GiB",

@@ -28,7 +28,7 @@ static fl_status count_method(fl_plan *p, fl_plan_method *method, const fl_model
     if (method->passes) FL_TRY(fl_plan_method_passes(&scheme.passes, &reach, method, &spec));
     if (method->stream && own_window > 0) scheme.passes.window = fl_min64(scheme.passes.window, own_window);
     FL_TRY(fl_count_reading(&count, m, &scheme, shape, p->target, chunk, rates));
-    method->memory_bytes = p->weight_bytes + p->file_bytes + count.kv_bytes + count.scratch_bytes;
+    method->memory_bytes = p->weight_bytes + count.kv_bytes + count.scratch_bytes;
     method->read_seconds = count.seconds;
     method->token_seconds = count.token_seconds;
     return FL_OK;
@@ -48,7 +48,7 @@ static fl_status count_step(step *out, const fl_plan *p, const fl_model *m, cons
         fl_count count;
         options.recompute = i ? FL_RECOMPUTE_ON : FL_RECOMPUTE_OFF;
         FL_TRY(fl_count_training(&count, m, &options, rates));
-        out->bytes[i] = p->weight_bytes + p->file_bytes + count.parameter_bytes + count.scratch_bytes;
+        out->bytes[i] = p->weight_bytes + count.parameter_bytes + count.scratch_bytes;
         out->seconds[i] = count.seconds;
     }
     return FL_OK;
@@ -96,12 +96,11 @@ static fl_status count_everything(fl_plan *p, const fl_model *m, const fl_plan_o
                        (long long)batch);
     FL_TRY(fl_model_kv_types(m, o->type_k, o->type_v, &shape));
     p->weight_bytes = m->weight_bytes;
-    p->file_bytes = fl_count_file(m);
     count_caches(p, m, o->to);
     FL_TRY(fl_count_reading(&count, m, &m->scheme, &shape, o->to, chunk, o->rates));
     p->kv_bytes = count.kv_bytes;
     p->scratch_bytes = count.scratch_bytes;
-    p->read_bytes = p->weight_bytes + p->file_bytes + p->kv_bytes + p->scratch_bytes;
+    p->read_bytes = p->weight_bytes + p->kv_bytes + p->scratch_bytes;
     for (int i = 0; i < p->methods; i++)
         FL_TRY(count_method(p, &p->method[i], m, &shape, chunk, o->rates));
     return count_training(p, m, batch, o->rates);

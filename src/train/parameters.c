@@ -241,6 +241,7 @@ fl_status fl_parameters_create(fl_parameters *p, const fl_model *m, const fl_tra
 {
     FL_TRY(create(p, m, o, true));
     fill(p, m, o);
+    fl_checkpoint_release(m->checkpoint);
     return FL_OK;
 }
 

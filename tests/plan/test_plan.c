@@ -213,7 +213,7 @@ static void test_counted_reading(void **state)
         must(fl_plan_make(&p, &options));
         assert_int_equal(p.scratch_bytes, used);
         assert_int_equal(p.kv_bytes, kv);
-        assert_int_equal(p.read_bytes, p.weight_bytes + p.file_bytes + kv + used);
+        assert_int_equal(p.read_bytes, p.weight_bytes + kv + used);
         const fl_plan_method *own = method(&p, cases[i].scaling ? cases[i].scaling : "none");
         assert_int_equal(own->memory_bytes, p.read_bytes);
         if (cases[i].scaling && !strcmp(cases[i].scaling, "dynamic"))
@@ -243,7 +243,7 @@ static void test_counted_stream(void **state)
         options.to = cases[i].tokens;
         options.chunk = cases[i].chunk;
         must(fl_plan_make(&p, &options));
-        assert_int_equal(method(&p, "stream")->memory_bytes, p.weight_bytes + p.file_bytes + kv + used);
+        assert_int_equal(method(&p, "stream")->memory_bytes, p.weight_bytes + kv + used);
     }
     int64_t most = method(&p, "stream")->memory_bytes;
     options.to = 50000000;
@@ -253,7 +253,6 @@ static void test_counted_stream(void **state)
     close_model(o);
 }
 
-/* The file's part: every packed matrix is read from the mapping once, the table is used in place. */
 static void test_weights_and_caches(void **state)
 {
     (void)state;
@@ -263,8 +262,6 @@ static void test_weights_and_caches(void **state)
     options.model = o.model;
     options.to = 1024;
     must(fl_plan_make(&p, &options));
-    /* 260,032 values in f32, of which 512 x 64 are the tied table and 11 x 64 norms. */
-    assert_int_equal(p.file_bytes, (260032 - 512 * 64 - 11 * 64) * 4);
     /* 1024 tokens, 5 layers, 4 kv heads of 8: halves as the type does; heads of 8 hold no block of 32. */
     int64_t f32 = INT64_C(1024) * 5 * 2 * 4 * 8 * 4;
     assert_string_equal(p.cache[0].type, "f32");
@@ -296,7 +293,7 @@ static void test_counted_training(void **state)
         fl_trainer *trainer;
         must(fl_trainer_create(&trainer, o.model, &t));
         must(fl_trainer_step(trainer, ids, NULL));
-        int64_t used = arenas(trainer->run) + trainer->parameters.count * 16 + o.model->weight_bytes + p.file_bytes;
+        int64_t used = arenas(trainer->run) + trainer->parameters.count * 16 + o.model->weight_bytes;
         assert_int_equal(recompute ? p.train_recompute_bytes : p.train_bytes, used);
         fl_trainer_destroy(trainer);
         if (recompute) assert_true(p.train_recompute_bytes < p.train_bytes);
@@ -308,7 +305,7 @@ static void test_counted_training(void **state)
         int32_t long_ids[2 * 301] = {0};
         must(fl_trainer_create(&trainer, o.model, &t));
         must(fl_trainer_step(trainer, long_ids, NULL));
-        used = arenas(trainer->run) + trainer->parameters.count * 16 + o.model->weight_bytes + p.file_bytes;
+        used = arenas(trainer->run) + trainer->parameters.count * 16 + o.model->weight_bytes;
         assert_int_equal(recompute ? p.lora_recompute_bytes : p.lora_bytes, used);
         fl_trainer_destroy(trainer);
     }
