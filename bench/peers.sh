@@ -14,7 +14,7 @@
 #   PEER_TRY      flags of the peer, one set a line: for each figure the best goes on. Without it what suits the depth
 #   FURLONG       program (build/furlong)
 #   FURLONG_TRY   types of keys and values (q8_0 f16 f32; a head of 48 has no q8_0)
-#   PAIRS         3; beyond 8192 tokens 1
+#   PAIRS         3; 1 where a run takes minutes
 #   LIMIT         900 seconds for a run of the peer
 #   THREADS       2
 set -eu
@@ -74,19 +74,25 @@ bench_peer() { # FILE CONTEXT FLAGS...
 
 # ---- rows ---------------------------------------------------------------------------------------------------------
 
-# Flags that are worth a try, as they are worth it at that depth.
-tries() { # DEPTH
+# Where a run takes minutes only what did best at smaller depths is tried.
+slow() { # SHAPE DEPTH
+    [ "$2" -gt 8192 ] || { [ "$1" = c ] && [ "$2" -gt 2048 ]; }
+}
+
+tries() { # SHAPE DEPTH
     if [ -n "${PEER_TRY:-}" ]; then
         printf '%s\n' "$PEER_TRY"
-    elif [ "$1" -le 8192 ]; then
+    elif ! slow "$@"; then
         printf '%s\n' '-fa off' '-fa on' '-fa on -ctk q8_0 -ctv q8_0'
+    elif [ "$1" = a ]; then
+        printf '%s\n' '-fa off' '-fa on'
     else
         echo '-fa on'
     fi
 }
 
 types_for() { # SHAPE DEPTH
-    if [ "$2" -le 8192 ]; then echo q8_0 f16 f32; elif [ "$1" = a ]; then echo f16; else echo q8_0; fi
+    if ! slow "$@"; then echo q8_0 f16 f32; elif [ "$1" = a ]; then echo f16; else echo q8_0; fi
 }
 
 asked() { # SHAPE TYPE DEPTH read|generate
@@ -127,9 +133,9 @@ row() { # SHAPE TYPE DEPTH
         echo "$file: not there" >&2
         return 0
     }
-    pairs=${PAIRS:-$(if [ "$3" -le 8192 ]; then echo 3; else echo 1; fi)}
+    pairs=${PAIRS:-$(if slow "$1" "$3"; then echo 1; else echo 3; fi)}
     types=$(echo "${FURLONG_TRY:-$(types_for "$1" "$3")}" | tr ' ' '\n')
-    flags=$(tries "$3")
+    flags=$(tries "$1" "$3")
     "$here/in-turn.sh" "$pairs" "$(echo "$types" | sed "s|^|$0 run_furlong $file $3 |")" \
         "$(echo "$flags" | sed "s|^|$0 run_peer $file $3 |")" read generate >"$folder/turns"
     for figure in read generate; do
@@ -158,37 +164,20 @@ rows() { # SHAPE TYPE DEPTH ...
 
 # ---- what else is asked -------------------------------------------------------------------------------------------
 
-# Resident memory of a command at its highest, in bytes, as the kernel counts it.
-peak_of() {
-    "$@" >/dev/null 2>&1 &
-    pid=$!
-    peak=0
-    while now=$(awk '/^VmHWM/ { print $2 * 1024 }' "/proc/$pid/status" 2>/dev/null) && [ -n "$now" ]; do
-        peak=$now
-        sleep 0.2
-    done
-    wait "$pid"
-    echo "$peak"
-}
-
-# The same model as a file that is converted on opening, and packed, in place.
+# The same model as a file that is converted on opening, and packed, used in place.
 memory() { # DEPTH
     file=$MODELS/b-q8_0.gguf
     "$FURLONG" convert -m "$file" --pack -o "$folder/b.packed" >/dev/null
-    echo '| program | peak, MB | weights | keys and values | rest | asked |'
+    echo '| file | peak, MB | weights | keys and values | rest | asked |'
     echo '|---|---|---|---|---|---|'
     for model in "$file" "$folder/b.packed"; do
         bench_furlong "$model" q8_0 -d "$1" -p 16 -n 4 -r 1 --json | tr -d ' ,' |
-            awk -F: -v weights="$(wc -c <"$model")" -v name="furlong, ${model##*.}" '
+            awk -F: -v weights="$(wc -c <"$model")" -v name="${model##*.}" '
                 /"kv_bytes"/ { kv = $2 }
                 /"peak_bytes"/ { peak = $2 }
                 END { printf "| %s | %.0f | %.0f | %.0f | %.0f | 64 |\n", name, peak / 1e6, weights / 1e6, kv / 1e6,
                              (peak - weights - kv) / 1e6 }'
     done
-    [ ! -x "$PEER/llama-batched-bench" ] || printf '| peer | %d | %d | | | |\n' \
-        $(($(peak_of "$PEER/llama-batched-bench" -m "$file" -t "$THREADS" -tb "$THREADS" -c $(($1 + 64)) -npp "$1" -ntg 4 \
-            -npl 1 -fa on -ctk q8_0 -ctv q8_0) / 1000000)) \
-        $(($(wc -c <"$file") / 1000000))
 }
 
 # Speed kept when another program takes a core: half is asked.
@@ -211,7 +200,7 @@ case ${1:-} in
 run_furlong | run_peer) "$@" ;; # what in-turn.sh calls
 table)
     rows b q8_0 0 b q8_0 512 b q8_0 2048 b q8_0 8192 b q4_0 512 b f32 512 a q8_0 0 a q8_0 512 a q8_0 8192 c q8_0 0 \
-        c q8_0 512 c q4_0 0 b f32 8192 c q8_0 8192 a q8_0 32768 b q8_0 32768
+        c q4_0 0 c q8_0 512 a q8_0 32768 c q8_0 8192 b f32 8192 b q8_0 32768
     ;;
 memory) memory "${2:-32768}" ;;
 third) third ;;

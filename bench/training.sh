@@ -49,6 +49,8 @@ asked() { # SHAPE BATCH LENGTH
 steps_of() { # SHAPE BATCH LENGTH
     if [ -n "${STEPS:-}" ]; then
         echo "$STEPS"
+    elif [ "$1 $2" = 'gpt2 4' ]; then
+        echo 1
     elif [ "$1" = gpt2 ] || [ "$3" -gt 2048 ]; then
         echo 2
     else
