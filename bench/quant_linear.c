@@ -72,11 +72,15 @@ static void measure(fl_device *d, fl_dtype type)
     int64_t packed_bytes = 0;
     for (int s = 0; s < SHAPES; s++) {
         w[s] = (fl_stored){type, shapes[s].n, shapes[s].k, shapes[s].k, 1, data};
-        for (int i = 0; i < COPIES * shapes[s].times; i++) {
-            if (d->table->pack(d, &w[s], &packed[s][i]) != FL_OK) exit(1);
-            packed_bytes += (int64_t)d->table->packed_bytes(d, &w[s]);
-        }
         per_layer += 2.0 * ROWS * (double)shapes[s].n * (double)shapes[s].k * shapes[s].times;
+    }
+    for (int layer = 0; layer < COPIES; layer++) { /* in the order of their use, as models are opened */
+        for (int s = 0; s < SHAPES; s++) {
+            for (int i = 0; i < shapes[s].times; i++) {
+                if (d->table->pack(d, &w[s], &packed[s][layer * shapes[s].times + i]) != FL_OK) exit(1);
+                packed_bytes += (int64_t)d->table->packed_bytes(d, &w[s]);
+            }
+        }
     }
     for (int round = 0; round < ROUNDS; round++) {
         peak = best(peak, fl_roof_byte_products(d) * 1e-9);

@@ -2,14 +2,15 @@
  * does it: the weights stay as the file stores them and all multiplications inside a block are of integers.
  *
  * An activation row of n values, n a multiple of 32, becomes x[k] = scale[k / 32] * q[k] with |q| <= 127. With the
- * weights of kernel/quant_block.h the product is a sum over chunks of 32 values:
+ * weights of kernel/quant_block.h the product is a sum over the groups of 16 or 32 values that share
+ * an integer scale (1 in formats without):
  *
- *     sum = fma(d * scale, sum over k of s[k] * q_w[k] * q[k], sum)      s: the integer scale of value k's group
- *     sum = fma(-(m * scale), sum over k of t[k] * q[k], sum)            in formats with minimums t
+ *     sum = fma(scale, (d * s) * n, sum)        n: sum of q_w[k] * q[k] over the group, s: its integer scale
+ *     sum = fma(-(m * t), scale * n_1, sum)     n_1: sum of q[k] over the group, in formats with minimums t
  *
- * Bits: this is the definition at every level. The sums over k are integers below 2^24 (the largest, 128*32*127*32, is
- * Q6_K's), so their order does not matter and they are exact in fp32. Chunks come in increasing order, the two lines in
- * this order. With F such lines and T the sum of their terms' magnitudes, the result is within (F + 1) * 2^-24 * T
+ * Bits: this is the definition at every level. n is an integer below 2^20 and d * s and m * t have at most 19 bits, so
+ * they are exact in fp32 and the order inside a group does not matter. Groups come in increasing order, the two lines
+ * in this order. With F such lines and T the sum of their terms' magnitudes, the result is within (F + 1) * 2^-24 * T
  * (+ its square) of the exact product with the quantised activations, where nothing underflows.
  *
  * Minimums need no products with q_w, only the sums of q over groups; offsets that a kernel subtracts late (unsigned

@@ -17,9 +17,11 @@
  * of 32 values it is, in 4-byte numbers,
  *
  *     scale [height]          fp32
- *     start [2][height]       int32: what the sums of u times q must begin with so that they end as sums of q_w times
- * q; sum [2][height]         fp32: the sums of q. Both are of two groups of 16, or of one group of 32 and not used q
- * [8][height][4]        int8 */
+ *     start [2][height]       int32: where the sums of u times q begin, so that they end as those of q_w times q
+ *     sum [2][height]         fp32: scale times the sums of q
+ *     q [8][height][4]        int8
+ *
+ * start and sum are of two groups of 16, or of one group of 32 and a second that is not used. */
 #ifndef FL_KERNEL_QUANT_TILE_H
 #define FL_KERNEL_QUANT_TILE_H
 
@@ -110,7 +112,7 @@ static inline void fl_quant_put_chunk(const fl_quant_layout l, int offset, int h
                                       float scale, int sum0, int sum1, char *chunk)
 {
     bool two = l.group == 16;
-    float sum[2] = {(float)(two ? sum0 : sum0 + sum1), (float)sum1};
+    float sum[2] = {scale * (float)(two ? sum0 : sum0 + sum1), scale * (float)sum1};
     int32_t start[2] = {-offset * (two ? sum0 : sum0 + sum1), -offset * sum1};
     char *at = chunk + 4 * row;
     memcpy(at, &scale, 4);

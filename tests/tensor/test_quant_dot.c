@@ -13,18 +13,19 @@
 #include "kernel/quant.h"
 #include "tensor/dtype.h"
 
-/* half, second_half: offsets of fp16 numbers, -1 for none; q, q_bytes: the bits of values that minimums are beside. */
+/* group: values that share an integer scale; half, second_half: offsets of fp16 numbers, -1 for none; q, q_bytes: the
+ * bits of values that minimums are beside. */
 static const struct {
     fl_quant_type type;
     fl_dtype dtype;
-    int half, second_half, q, q_bytes;
+    int group, half, second_half, q, q_bytes;
 } formats[] = {
-    {FL_QUANT_Q8_0, FL_Q8_0, 0, -1, 0, 0},    {FL_QUANT_Q4_0, FL_Q4_0, 0, -1, 0, 0},
-    {FL_QUANT_Q4_1, FL_Q4_1, 0, 2, 4, 16},    {FL_QUANT_Q5_0, FL_Q5_0, 0, -1, 0, 0},
-    {FL_QUANT_Q5_1, FL_Q5_1, 0, 2, 4, 20},    {FL_QUANT_IQ4_NL, FL_IQ4_NL, 0, -1, 0, 0},
-    {FL_QUANT_Q2_K, FL_Q2_K, 80, 82, 16, 64}, {FL_QUANT_Q3_K, FL_Q3_K, 108, -1, 0, 0},
-    {FL_QUANT_Q4_K, FL_Q4_K, 0, 2, 16, 128},  {FL_QUANT_Q5_K, FL_Q5_K, 0, 2, 16, 160},
-    {FL_QUANT_Q6_K, FL_Q6_K, 208, -1, 0, 0},
+    {FL_QUANT_Q8_0, FL_Q8_0, 32, 0, -1, 0, 0},    {FL_QUANT_Q4_0, FL_Q4_0, 32, 0, -1, 0, 0},
+    {FL_QUANT_Q4_1, FL_Q4_1, 32, 0, 2, 4, 16},    {FL_QUANT_Q5_0, FL_Q5_0, 32, 0, -1, 0, 0},
+    {FL_QUANT_Q5_1, FL_Q5_1, 32, 0, 2, 4, 20},    {FL_QUANT_IQ4_NL, FL_IQ4_NL, 32, 0, -1, 0, 0},
+    {FL_QUANT_Q2_K, FL_Q2_K, 16, 80, 82, 16, 64}, {FL_QUANT_Q3_K, FL_Q3_K, 16, 108, -1, 0, 0},
+    {FL_QUANT_Q4_K, FL_Q4_K, 32, 0, 2, 16, 128},  {FL_QUANT_Q5_K, FL_Q5_K, 32, 0, 2, 16, 160},
+    {FL_QUANT_Q6_K, FL_Q6_K, 16, 208, -1, 0, 0},
 };
 #define FORMATS (sizeof formats / sizeof formats[0])
 _Static_assert(FORMATS == FL_QUANT_TYPES, "every format is tested");
@@ -158,8 +159,9 @@ static void test_activations_at_the_edges(void **state)
 
 /* ---- products ------------------------------------------------------------------------------------------------ */
 
-/* The header's bound with F = n/32, or n/16 in formats with minimums, and T from above: a term's magnitude is at most
- * the sum of |s q a| <= (|w| + |m|) |a|, or of |m| |a|. The dequantised weight itself is rounded once: 2^-24 |w a|. */
+/* The header's bound with F = n / group, or twice that in formats with minimums, and T from above: a term's magnitude
+ * is at most the sum of |s q a| <= (|w| + |m|) |a|, or of |m| |a|. The dequantised weight itself is rounded once: 2^-24
+ * |w a|. */
 static void test_products_equal_those_in_double(void **state)
 {
     (void)state;
@@ -189,7 +191,7 @@ static void test_products_equal_those_in_double(void **state)
                 size += (fabs((double)w[i]) + 2 * minimum) * fabs(a);
                 weights += fabs(w[i] * a);
             }
-            double lines = (double)(formats[f].second_half >= 0 ? n / 16 : n / 32);
+            double lines = (double)(n / formats[f].group * (formats[f].second_half >= 0 ? 2 : 1));
             double bound = (lines + 1) * 0x1p-24 * size * (1 + 0x1p-10) + 0x1p-24 * weights;
             double got = kernels->dot[formats[f].type](blocks, &row, n);
             if (!(fabs(got - exact) <= bound))
@@ -239,8 +241,8 @@ static void test_integer_products_are_exact(void **state)
     }
 }
 
-/* The largest integer sums: Q6_K's -128 * -32 * 127 * 32 = 16646144 in each chunk, exact in fp32; 8 of them are a
- * multiple of 2^10 below 2^28 and so exact too. */
+/* The largest terms: Q6_K's -128 * -32 * 127 * 16 = 8323072 of each group, exact in fp32; 16 of them are a multiple of
+ * 2^10 below 2^28 and so exact too. */
 static void test_largest_integers(void **state)
 {
     (void)state;
@@ -253,10 +255,10 @@ static void test_largest_integers(void **state)
     for (int c = 0; c < 8; c++)
         row.scale[c] = 1;
     sum_up(&row, 256);
-    assert_true(kernels->dot[FL_QUANT_Q6_K](block, &row, 256) == 8 * 16646144.0f);
+    assert_true(kernels->dot[FL_QUANT_Q6_K](block, &row, 256) == 16 * 8323072.0f);
     memset(row.q, -127, 256);
     sum_up(&row, 256);
-    assert_true(kernels->dot[FL_QUANT_Q6_K](block, &row, 256) == -8 * 16646144.0f);
+    assert_true(kernels->dot[FL_QUANT_Q6_K](block, &row, 256) == -16 * 8323072.0f);
 
     unsigned char q8[34];
     memset(q8, 0x80, sizeof q8);

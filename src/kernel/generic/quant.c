@@ -48,6 +48,7 @@ static inline __attribute__((always_inline)) float dot(const fl_quant_format for
     const char *block = weights;
     float sum = 0;
     int64_t chunks = n / CHUNK;
+    const int group = format.group;
     for (int64_t first = 0; first < chunks; first += format.chunks, block += format.bytes) {
         fl_quant_scales scales;
         format.scales(block, &scales);
@@ -56,17 +57,17 @@ static inline __attribute__((always_inline)) float dot(const fl_quant_format for
             const int8_t *activation = row->q + c * CHUNK;
             int8_t weight[CHUNK];
             format.values(block, chunk, weight);
-            int32_t products = 0, minimums = 0;
-            for (int i = 0; i < CHUNK; i += SUMMED) {
-                int g = (chunk * CHUNK + i) / format.group;
-                int32_t product = 0;
-                for (int k = i; k < i + SUMMED; k++)
+            for (int i = 0; i < CHUNK; i += group) {
+                int g = (chunk * CHUNK + i) / group;
+                int32_t product = 0, activations = 0;
+                for (int k = i; k < i + group; k++)
                     product += weight[k] * activation[k];
-                products += scales.scale[g] * product;
-                minimums += scales.min[g] * row->sum[(c * CHUNK + i) / SUMMED];
+                for (int k = i; k < i + group; k += SUMMED)
+                    activations += row->sum[(c * CHUNK + k) / SUMMED];
+                sum = __builtin_fmaf(row->scale[c], scales.d * (float)scales.scale[g] * (float)product, sum);
+                if (format.has_min)
+                    sum = __builtin_fmaf(-(scales.m * (float)scales.min[g]), row->scale[c] * (float)activations, sum);
             }
-            sum = __builtin_fmaf(scales.d * row->scale[c], (float)products, sum);
-            if (format.has_min) sum = __builtin_fmaf(-(scales.m * row->scale[c]), (float)minimums, sum);
         }
     }
     return sum;

@@ -159,7 +159,6 @@ INLINE void tile_of(const fl_quant_layout l, int rows, int64_t k, const char *ti
                 const char *at = tile + 4 * i;
                 float scale;
                 memcpy(&scale, at, 4);
-                int32_t products[PANEL] = {0}, minimums[PANEL] = {0};
                 for (int g = 0; g < groups; g++) {
                     int32_t start, product[PANEL];
                     float sum;
@@ -175,13 +174,12 @@ INLINE void tile_of(const fl_quant_layout l, int rows, int64_t k, const char *ti
                                 product[n] += u[j * 128 + n * 4 + e] * q[e];
                     }
                     for (int n = 0; n < PANEL; n++) {
-                        products[n] += l.is_scaled ? s[g * PANEL + n] * product[n] : product[n];
-                        if (l.has_min) minimums[n] += l.is_scaled ? t[g * PANEL + n] * (int)sum : (int)sum;
+                        float factor = l.is_scaled ? d[n] * (float)s[g * PANEL + n] : d[n];
+                        c[i][n] = __builtin_fmaf(scale, factor * (float)product[n], c[i][n]);
+                        if (!l.has_min) continue;
+                        float minimum = l.is_scaled ? m[n] * (float)t[g * PANEL + n] : m[n];
+                        c[i][n] = __builtin_fmaf(-minimum, sum, c[i][n]);
                     }
-                }
-                for (int n = 0; n < PANEL; n++) {
-                    c[i][n] = __builtin_fmaf(d[n] * scale, (float)products[n], c[i][n]);
-                    if (l.has_min) c[i][n] = __builtin_fmaf(-(m[n] * scale), (float)minimums[n], c[i][n]);
                 }
             }
             chunks += fl_quant_chunk_bytes(l);

@@ -1,9 +1,7 @@
 /* The products with quantised weights written on vectors of integers and fl_vec. A level's quant.c defines
  * FL_QUANT_TABLE, the name of its table, and includes this. What is computed is said in kernel/quant_tile.h, and
  * plainly in generic/quant_tile.c.
- *
- * Factors of integers below 2^24 are multiplied as fp32, which is exact too; a sum of them begins at +0, so that a zero
- * comes out positive as an integer's would. */
+ */
 #include <float.h>
 #include <math.h>
 
@@ -19,14 +17,24 @@
 #endif
 
 #define VECTOR_BYTES (4 * FL_LANES)
-#define BYTES_AHEAD 8192 /* few rows wait for memory: as in simd/gemm.h the hardware is helped with a single stream */
+/* Few rows wait for memory: as in simd/gemm.h the hardware is helped with a single stream. */
+#define BYTES_AHEAD 8192
 
-/* HEIGHT: rows of a tile; VECTORS: of columns at once, so that their sums, the integer sums under way and, with groups
- * of 16, those of a whole chunk stay in registers. */
+/* The largest of eight magnitudes, which order as their bits do, with infinities and NaN above all that is finite. */
+INLINE float largest_of_eight(__m256i v)
+{
+    __m128i four = _mm_max_epu32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    four = _mm_max_epu32(four, _mm_unpackhi_epi64(four, four));
+    four = _mm_max_epu32(four, _mm_shuffle_epi32(four, 0xb1));
+    return _mm_cvtss_f32(_mm_castsi128_ps(four));
+}
+
+/* HEIGHT: rows of a tile; VECTORS: of columns at once, so that their sums and the integer sums under way stay in
+ * registers. */
 #if defined(__AVX512F__)
 
 #define HEIGHT FL_QUANT_MOST_HEIGHT
-#define VECTORS(l, rows) ((l).group == 32 || (rows) <= 4 ? 2 : 1)
+#define VECTORS(rows) 2
 #define OFFSET(l) ((l).offset)
 
 typedef __m512i ints;
@@ -91,28 +99,26 @@ INLINE ints add_products(const fl_quant_layout l, ints sum, ints u, ints q)
     return _mm512_dpbusd_epi32(sum, u, q);
 }
 
-INLINE void quantise_chunk(const float *x, int8_t q[32], float *scale, int sum[2])
+INLINE float largest_of(const float x[32])
 {
-    __m512 a = _mm512_loadu_ps(x), b = _mm512_loadu_ps(x + 16);
-    __m512 largest = _mm512_max_ps(_mm512_abs_ps(a), _mm512_abs_ps(b)), most_finite = _mm512_set1_ps(FLT_MAX);
-    bool finite = (_mm512_cmp_ps_mask(_mm512_abs_ps(a), most_finite, _CMP_LE_OQ) &
-                   _mm512_cmp_ps_mask(_mm512_abs_ps(b), most_finite, _CMP_LE_OQ)) == 0xffff;
-    float most = finite ? _mm512_reduce_max_ps(largest) : 0;
-    bool normal = most / 127.0f >= FLT_MIN;
-    *scale = !finite ? NAN : normal ? most / 127.0f : 0;
-    __m512 inverse = _mm512_set1_ps(normal ? 127.0f / most : 0);
-    __mmask16 keep = finite ? 0xffff : 0;
-    __m512i qa = _mm512_maskz_cvtps_epi32(keep, a * inverse), qb = _mm512_maskz_cvtps_epi32(keep, b * inverse);
-    _mm_storeu_si128((__m128i *)(void *)q, _mm512_cvtepi32_epi8(qa));
-    _mm_storeu_si128((__m128i *)(void *)(q + 16), _mm512_cvtepi32_epi8(qb));
-    sum[0] = _mm512_reduce_add_epi32(qa);
-    sum[1] = _mm512_reduce_add_epi32(qb);
+    const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
+    __m512i all = _mm512_max_epu32(_mm512_loadu_si512(x) & magnitude, _mm512_loadu_si512(x + 16) & magnitude);
+    return largest_of_eight(_mm256_max_epu32(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64(all, 1)));
+}
+
+/* Truncation makes a zero of what NaN and infinities times 0 are converted to. */
+INLINE __m256i quantised(const float x[32], float inverse)
+{
+    __m512 factor = _mm512_set1_ps(inverse);
+    __m128i first = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(_mm512_loadu_ps(x) * factor));
+    __m128i second = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(_mm512_loadu_ps(x + 16) * factor));
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(first), second, 1);
 }
 
 #else
 
 #define HEIGHT 4
-#define VECTORS(l, rows) ((rows) == 1 ? 4 : (rows) == 2 ? 2 : 1)
+#define VECTORS(rows) ((rows) == 1 ? 4 : (rows) == 2 ? 2 : 1)
 #if defined(__AVXVNNI__)
 #define OFFSET(l) ((l).offset)
 #else
@@ -191,57 +197,72 @@ INLINE ints add_products(const fl_quant_layout l, ints sum, ints u, ints q)
 #endif
 }
 
-INLINE void quantise_chunk(const float *x, int8_t q[32], float *scale, int sum[2])
+INLINE float largest_of(const float x[32])
 {
-    fl_vec v[4], largest = fl_vec_set(0.0f), finite = _mm256_castsi256_ps(_mm256_set1_epi32(-1));
-    for (int i = 0; i < 4; i++) {
-        v[i] = fl_vec_load(x + 8 * i);
-        fl_vec size = fl_vec_abs(v[i]);
-        finite = _mm256_and_ps(finite, _mm256_cmp_ps(size, fl_vec_set(FLT_MAX), _CMP_LE_OQ));
-        largest = _mm256_max_ps(largest, size);
-    }
-    if (_mm256_movemask_ps(finite) != 0xff) {
-        memset(q, 0, 32);
-        *scale = NAN;
-        sum[0] = sum[1] = 0;
-        return;
-    }
-    __m128 half = _mm_max_ps(_mm256_castps256_ps128(largest), _mm256_extractf128_ps(largest, 1));
-    half = _mm_max_ps(half, _mm_movehl_ps(half, half));
-    float most = _mm_cvtss_f32(_mm_max_ss(half, _mm_movehdup_ps(half)));
-    bool normal = most / 127.0f >= FLT_MIN;
-    *scale = normal ? most / 127.0f : 0;
-    fl_vec inverse = fl_vec_set(normal ? 127.0f / most : 0);
+    const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
+    __m256i all = _mm256_setzero_si256();
+    for (int i = 0; i < 32; i += 8)
+        all = _mm256_max_epu32(all, _mm256_and_si256(load_ints(x + i), magnitude));
+    return largest_of_eight(all);
+}
+
+INLINE __m256i quantised(const float x[32], float inverse)
+{
     __m256i n[4];
-    for (int i = 0; i < 4; i++)
-        n[i] = _mm256_cvtps_epi32(v[i] * inverse);
+    for (int i = 0; i < 4; i++) {
+        fl_vec v = fl_vec_load(x + 8 * i) * fl_vec_set(inverse);
+        n[i] = _mm256_cvtps_epi32(_mm256_and_ps(v, _mm256_cmp_ps(v, v, _CMP_ORD_Q))); /* 0 for NaN */
+    }
     /* Packing works in halves of 128 bits; the permutation puts runs of four back into order. */
     __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(n[0], n[1]), _mm256_packs_epi32(n[2], n[3]));
-    bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
-    _mm256_storeu_si256((__m256i *)(void *)q, bytes);
-    for (int g = 0; g < 2; g++) {
-        __m256i both = _mm256_add_epi32(n[2 * g], n[2 * g + 1]);
-        __m128i four = _mm_add_epi32(_mm256_castsi256_si128(both), _mm256_extracti128_si256(both, 1));
-        four = _mm_add_epi32(four, _mm_unpackhi_epi64(four, four));
-        sum[g] = _mm_cvtsi128_si32(four) + _mm_extract_epi32(four, 1);
-    }
+    return _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 }
 
 #endif
 
+#define AT_ONCE 16 /* chunks whose divisions are done together */
+
+/* From the largest magnitudes to scales and their inverses; what is not finite gets 0 for an inverse and NaN as scale,
+ * what would be denormal two zeros. */
+INLINE void find_scales(const float largest[AT_ONCE], float scale[AT_ONCE], float inverse[AT_ONCE])
+{
+    for (int c = 0; c < AT_ONCE; c++) {
+        float most = largest[c], one = most / 127.0f, per = 127.0f / most;
+        bool finite = most <= FLT_MAX, normal = finite && one >= FLT_MIN;
+        scale[c] = finite ? normal ? one : 0.0f : NAN;
+        inverse[c] = normal ? per : 0.0f;
+    }
+}
+
 static void pack_rows(fl_quant_type type, int rows, int64_t k, const float *x, int64_t ldx, void *tile)
 {
     const fl_quant_layout l = fl_quant_layouts[type];
-    int height = fl_quant_height(rows);
+    const int height = fl_quant_height(rows);
     if (height > rows) memset(tile, 0, (size_t)fl_quant_tile_bytes(rows, k));
     for (int i = 0; i < rows; i++, x += ldx) {
         char *chunk = tile;
-        for (int64_t c = 0; c < k / 32; c++, chunk += height * FL_QUANT_ROW_CHUNK_BYTES) {
-            int8_t q[32];
-            float scale;
-            int sum[2];
-            quantise_chunk(x + c * 32, q, &scale, sum);
-            fl_quant_put_chunk(l, OFFSET(l), height, i, q, scale, sum[0], sum[1], chunk);
+        for (int64_t first = 0; first < k / 32; first += AT_ONCE) {
+            float largest[AT_ONCE] = {0}, scale[AT_ONCE], inverse[AT_ONCE];
+            const float *from = x + first * 32;
+            const int count = (int)(k / 32 - first < AT_ONCE ? k / 32 - first : AT_ONCE);
+            for (int c = 0; c < count; c++) {
+                __builtin_prefetch(from + (2 * AT_ONCE + c) * 32);
+                __builtin_prefetch(from + (2 * AT_ONCE + c) * 32 + 16);
+                largest[c] = largest_of(from + c * 32);
+            }
+            find_scales(largest, scale, inverse);
+            for (int c = 0; c < count; c++, chunk += height * FL_QUANT_ROW_CHUNK_BYTES) {
+                __m256i bytes = quantised(from + c * 32, inverse[c]);
+                /* Sums of eight bytes, each 128 too large, then of sixteen. */
+                __m256i sums =
+                    _mm256_sad_epu8(_mm256_xor_si256(bytes, _mm256_set1_epi8((char)0x80)), _mm256_setzero_si256());
+                sums = _mm256_add_epi64(sums, _mm256_unpackhi_epi64(sums, sums));
+                int8_t q[32];
+                _mm256_storeu_si256((__m256i *)(void *)q, bytes);
+                fl_quant_put_chunk(l, OFFSET(l), height, i, q, scale[c],
+                                   _mm_cvtsi128_si32(_mm256_castsi256_si128(sums)) - 16 * 128,
+                                   _mm_cvtsi128_si32(_mm256_extracti128_si256(sums, 1)) - 16 * 128, chunk);
+            }
         }
     }
 }
@@ -262,6 +283,13 @@ INLINE ints get_values(const fl_quant_layout l, const int j, const char *chunk)
         u |= high & set_bytes(((1 << l.high) - 1) << l.low);
     }
     return l.has_table ? look_up(u) : u;
+}
+
+INLINE fl_vec set_float(const void *p)
+{
+    float x;
+    memcpy(&x, p, 4);
+    return fl_vec_set(x);
 }
 
 /* How many of `cols` columns fall into the vector that starts at column `first`. */
@@ -297,7 +325,7 @@ INLINE void columns_of(const fl_quant_layout l, const int height, const int vect
         if (height <= 2) {
             UNROLL
             for (int line = 0; line < header_lines; line++)
-                __builtin_prefetch(panel + BYTES_AHEAD + line * 64, 0, 2);
+                __builtin_prefetch(panel + BYTES_AHEAD + line * 64, 0, 3);
         }
         UNROLL
         for (int v = 0; v < vectors; v++) {
@@ -308,9 +336,8 @@ INLINE void columns_of(const fl_quant_layout l, const int height, const int vect
             if (height <= 2) {
                 UNROLL
                 for (int line = 0; line < lines; line++)
-                    __builtin_prefetch(chunk + BYTES_AHEAD + line * 64, 0, 2);
+                    __builtin_prefetch(chunk + BYTES_AHEAD + line * 64, 0, 3);
             }
-            fl_vec product[FL_QUANT_MOST_HEIGHT * 4];
             UNROLL
             for (int g = 0; g < groups; g++) {
                 ints integer[FL_QUANT_MOST_HEIGHT * 4];
@@ -337,36 +364,21 @@ INLINE void columns_of(const fl_quant_layout l, const int height, const int vect
                 }
                 UNROLL
                 for (int v = 0; v < vectors; v++) {
-                    fl_vec scale = zero;
-                    if (l.is_scaled) scale = signed_bytes(s + g * FL_QUANT_PANEL + v * FL_LANES);
+                    fl_vec factor = d[v];
+                    if (l.is_scaled) factor = factor * signed_bytes(s + g * FL_QUANT_PANEL + v * FL_LANES);
                     UNROLL
                     for (int i = 0; i < height; i++) {
-                        fl_vec x = to_float(integer[i * vectors + v]);
-                        product[i * vectors + v] =
-                            l.is_scaled ? fl_vec_fma(x, scale, g ? product[i * vectors + v] : zero) : x;
+                        fl_vec *to = &sum[i * vectors + v];
+                        *to = fl_vec_fma(set_float(tile + 4 * i), factor * to_float(integer[i * vectors + v]), *to);
                     }
-                }
-            }
-            UNROLL
-            for (int v = 0; v < vectors; v++) {
-                fl_vec minimum[2] = {zero, zero};
-                if (l.has_min && l.is_scaled) {
-                    minimum[0] = unsigned_bytes(t + v * FL_LANES);
-                    if (groups == 2) minimum[1] = unsigned_bytes(t + FL_QUANT_PANEL + v * FL_LANES);
-                }
-                UNROLL
-                for (int i = 0; i < height; i++) {
-                    float a, sums[2];
-                    memcpy(&a, tile + 4 * i, 4);
-                    fl_vec *to = &sum[i * vectors + v];
-                    *to = fl_vec_fma(d[v] * fl_vec_set(a), product[i * vectors + v], *to);
                     if (!l.has_min) continue;
-                    memcpy(&sums[0], tile + 4 * (height * 3 + i), 4);
-                    memcpy(&sums[1], tile + 4 * (height * 4 + i), 4);
-                    fl_vec of_q = fl_vec_set(sums[0]);
-                    if (l.is_scaled) of_q = fl_vec_fma(minimum[0], of_q, zero);
-                    if (groups == 2) of_q = fl_vec_fma(minimum[1], fl_vec_set(sums[1]), of_q);
-                    *to = fl_vec_minus_product(*to, m[v] * fl_vec_set(a), of_q);
+                    fl_vec minimum = m[v];
+                    if (l.is_scaled) minimum = minimum * unsigned_bytes(t + g * FL_QUANT_PANEL + v * FL_LANES);
+                    UNROLL
+                    for (int i = 0; i < height; i++) {
+                        fl_vec *to = &sum[i * vectors + v];
+                        *to = fl_vec_minus_product(*to, minimum, set_float(tile + 4 * (height * (3 + g) + i)));
+                    }
                 }
             }
             chunk += fl_quant_chunk_bytes(l);
@@ -393,7 +405,7 @@ INLINE void columns_of(const fl_quant_layout l, const int height, const int vect
 INLINE void tile_of_height(const fl_quant_layout l, const int height, int rows, int64_t k, const char *tile,
                            const char *panel, const fl_gemm_out *out)
 {
-    const int vectors = VECTORS(l, height);
+    const int vectors = VECTORS(height);
     for (int first = 0; first < FL_QUANT_PANEL && first < out->cols; first += vectors * FL_LANES)
         columns_of(l, height, vectors, first, rows, k, tile, panel, out);
 }
