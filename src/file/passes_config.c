@@ -5,7 +5,15 @@
 
 static fl_status read_dual_chunk(fl_config *c, const fl_json_at *at)
 {
+    static const char *const known[] = {"chunk_size", "local_size", "original_max_position_embeddings"};
     int64_t size = 0, local = 0, original = 0;
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)at->object, key, value)
+    {
+        if (!json_is_null(value) && strcmp(key, known[0]) && strcmp(key, known[1]) && strcmp(key, known[2]))
+            return fl_json_fail(FL_ERR_UNSUPPORTED, at, key, "unknown key; delete it if it is known to have no effect");
+    }
     FL_TRY(fl_json_need(at, "chunk_size"));
     FL_TRY(fl_json_need(at, "local_size"));
     FL_TRY(fl_json_int(at, "chunk_size", 2, INT32_MAX, &size, NULL));

@@ -8,12 +8,18 @@
 #include "base/size.h"
 #include "position/passes.h"
 
+/* That of a query to all older chunks: what the last token of a chunk has to the chunk before. */
+static int64_t farthest(const fl_passes *s)
+{
+    return fl_min64(2 * s->chunk - 1, s->last);
+}
+
 static void compile(const fl_passes *s, int64_t p, fl_pass *pass)
 {
     int64_t within = p % s->chunk, begin = p - within, before = fl_max64(0, begin - s->chunk);
     pass[0] = (fl_pass){begin, p + 1, (double)within};
     pass[1] = (fl_pass){before, begin, (double)fl_min64(within + s->chunk, s->last)};
-    pass[2] = (fl_pass){0, before, (double)s->last};
+    pass[2] = (fl_pass){0, before, (double)farthest(s)};
 }
 
 static double stored(const fl_passes *s, int64_t key)
@@ -23,7 +29,7 @@ static double stored(const fl_passes *s, int64_t key)
 
 static int64_t span(const fl_passes *s, int64_t length)
 {
-    return fl_min64(length, s->last + 1);
+    return fl_min64(length, farthest(s) + 1);
 }
 
 static fl_status check(const fl_passes *s, int64_t trained)

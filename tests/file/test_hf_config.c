@@ -67,6 +67,23 @@ static void test_defaults(void **state)
     assert_int_equal(f.eos[0], 2);
 }
 
+/* Dual chunks as the files of Qwen2.5-7B-Instruct-1M state them; the third number is the window of the length's
+ * scaling, which may be left out. */
+static void test_dual_chunk(void **state)
+{
+    (void)state;
+    fl_config f;
+#define DUAL(more)                                                                                                     \
+    "{" QWEN2 ",\"max_position_embeddings\":1010000,\"dual_chunk_attention_config\":{\"chunk_size\":262144,"           \
+    "\"local_size\":8192" more "}}"
+    assert_ok(read_text(&f, DUAL(",\"original_max_position_embeddings\":262144")));
+    assert_true(f.passes.kind == FL_PASSES_DUAL_CHUNK && f.passes.last == 262144 && f.passes.chunk == 262144 - 8192);
+    assert_true(f.logn == FL_LOGN_LENGTH && f.logn_window == 262144);
+    assert_ok(read_text(&f, DUAL("")));
+    assert_true(f.passes.kind == FL_PASSES_DUAL_CHUNK && f.logn == FL_LOGN_OFF);
+    assert_int_equal(read_text(&f, DUAL(",\"sparse_attention_enabled\":true")), FL_ERR_UNSUPPORTED);
+}
+
 /* Text of a config, then what one number of it must be. */
 static void test_given(void **state)
 {
@@ -409,9 +426,9 @@ static void test_every_key_wrong(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),      cmocka_unit_test(test_given),           cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_round_trip),    cmocka_unit_test(test_neox_base),       cmocka_unit_test(test_cannot_say),
-        cmocka_unit_test(test_phi3_scalings), cmocka_unit_test(test_every_key_wrong),
+        cmocka_unit_test(test_defaults),   cmocka_unit_test(test_dual_chunk),    cmocka_unit_test(test_given),
+        cmocka_unit_test(test_refused),    cmocka_unit_test(test_round_trip),    cmocka_unit_test(test_neox_base),
+        cmocka_unit_test(test_cannot_say), cmocka_unit_test(test_phi3_scalings), cmocka_unit_test(test_every_key_wrong),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

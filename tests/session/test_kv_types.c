@@ -3,6 +3,7 @@
  * fill; its weights are large enough that attention tells tokens apart. */
 #include "session/session_case.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #define COUNT 300
@@ -149,6 +150,57 @@ static void test_bits_of_unrotated_keys(void **state)
         check_type("dynamic", type);
 }
 
+/* Logits after all ids, with keys and values of a type, read in a way; 320 of them. */
+static void logits_of(float *out, const char *scaling, bool stream, const char *type)
+{
+    fl_session_options options = FL_SESSION_OPTIONS_INIT;
+    options.context = stream ? 0 : 512;
+    options.overflow = stream ? FL_OVERFLOW_STREAM : FL_OVERFLOW_ERROR;
+    options.type_k = options.type_v = type;
+    fl_model *model = model_scaled(engine, scaling);
+    fl_session *s;
+    must(fl_session_create(&s, model, &options));
+    must(fl_session_read(s, ids, COUNT));
+    memcpy(out, fl_session_logits(s), 320 * sizeof *out);
+    fl_session_destroy(s);
+    fl_model_close(model);
+}
+
+/* Root mean square of the difference over that of the logits. */
+static double distance(const float *a, const float *b)
+{
+    double sum = 0, all = 0;
+    for (int i = 0; i < 320; i++) {
+        sum += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
+        all += (double)b[i] * (double)b[i];
+    }
+    return sqrt(sum / all);
+}
+
+/* Blocks of keys and values under ways of reading that turn stored keys once more, or read them at clipped distances.
+ * Turning keeps lengths, so no way makes more of a block's rounding than the plain one does: with q8_0 some 3 percent
+ * of the logits' size through this model's large weights, three times that being the bound. The steps of q4_0 are 16
+ * times as large, and 40 times the error of q8_0 is the bound for it. A way taken wrongly would be off by 80 percent
+ * and more, which is how far the ways are apart here. */
+static void test_passes_near_f32(void **state)
+{
+    (void)state;
+    static const char *const ways[] = {"linear", "self-extend", "rerope", "leaky-rerope", "dual-chunk", "stream"};
+    float exact[320], logits[320], plain[320];
+    for (int w = 0; w < 6; w++) {
+        bool stream = !strcmp(ways[w], "stream");
+        logits_of(exact, stream ? NULL : ways[w], stream, "f32");
+        if (!w) memcpy(plain, exact, sizeof plain);
+        assert_true(!w || distance(exact, plain) > 0.5);
+        logits_of(logits, stream ? NULL : ways[w], stream, "q8_0");
+        double eight = distance(logits, exact);
+        logits_of(logits, stream ? NULL : ways[w], stream, "q4_0");
+        double four = distance(logits, exact);
+        if (!(eight > 0 && eight < 0.1 && four > eight && four < 40 * eight))
+            fail_msg("%s: logits off by %.4f with q8_0, %.4f with q4_0", ways[w], eight, four);
+    }
+}
+
 /* One pass over texts whose memories are of one type each. */
 static void test_batch(void **state)
 {
@@ -212,6 +264,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bits),
         cmocka_unit_test(test_bits_of_unrotated_keys),
+        cmocka_unit_test(test_passes_near_f32),
         cmocka_unit_test(test_batch),
         cmocka_unit_test(test_refusals),
     };

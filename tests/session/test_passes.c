@@ -162,6 +162,35 @@ static void test_golden(void **state)
     }
 }
 
+/* --logn length scales by the length of the text: a prompt read in chunks is scaled as one read whole. */
+static void test_logn_length(void **state)
+{
+    (void)state;
+    static const passes_case c = {.golden = "logn_length", .model = LLAMA, .passes = {.logn = "length"}};
+    fl_buffer record = golden_file(PASSES "logn_length.txt"), wanted = golden_file(PASSES "logn_length.f64.bin");
+    int64_t rows = golden_integer(&record, "rows"), count = golden_integer(&record, "tokens");
+    fl_model *model = case_model(&c, engine);
+    int64_t vocab = model->config.vocab;
+    const double *exact = (const double *)(const void *)wanted.data + (rows - 1) * vocab;
+    int32_t *ids = case_ids(&c, count);
+    for (int chunk = 64; chunk <= 512; chunk *= 8) {
+        fl_session *s = case_session(&c, model, chunk, NULL);
+        must(fl_session_read(s, ids, count));
+        const float *found = fl_session_logits(s);
+        double error = 0, largest = 0;
+        for (int64_t j = 0; j < vocab; j++) {
+            error = fmax(error, fabs(exact[j] - (double)found[j]));
+            largest = fmax(largest, fabs(exact[j]));
+        }
+        if (!(error < BOUND * largest)) fail_msg("chunks of %d: relative error %g", chunk, error / largest);
+        fl_session_destroy(s);
+    }
+    free(ids);
+    fl_model_close(model);
+    fl_buffer_free(&wanted);
+    fl_buffer_free(&record);
+}
+
 /* ---- the same bits ---------------------------------------------------------------------------------------------- */
 
 static void assert_same_rows(const char *what, const passes_case *c, const float *a, const float *b, int64_t rows,
@@ -493,6 +522,7 @@ static void test_windows(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_golden),
+                                       cmocka_unit_test(test_logn_length),
                                        cmocka_unit_test(test_bits),
                                        cmocka_unit_test(test_bits_of_evictions),
                                        cmocka_unit_test(test_bits_of_types),

@@ -4,8 +4,12 @@
  *
  * Bounds as for whole models (train/test_golden.c): 1e-5 of the loss, of the norm and of the largest gradient. */
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -319,6 +323,58 @@ static void test_resume(void **state)
     fl_model_close(m);
 }
 
+/* A run killed at any moment and resumed ends in the bits of one that was never disturbed: adapters, the norms beside
+ * them, and their moments. */
+static void test_resume_after_kill(void **state)
+{
+    (void)state;
+    int32_t ids[DATA];
+    make_data(ids);
+    fl_model *m = open_model(TINY "llama", NULL);
+    fl_train_options o = options_of();
+    o.trainable = "norm";
+    o.steps = 14;
+    fl_trainer *unbroken, *resumed;
+    must(fl_trainer_create(&unbroken, m, &o));
+    run(unbroken, ids);
+    o.state = inside("killed");
+    o.save_every = 2;
+    o.resume = true;
+    for (int kill_after = 1; kill_after <= 3; kill_after++) {
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0) { /* with threads of its own: those of the parent do not live here */
+            fl_engine_options engine_options = FL_ENGINE_OPTIONS_INIT;
+            engine_options.threads = 2;
+            if (fl_engine_create(&engine, &engine_options) != FL_OK) _exit(1);
+            fl_trainer *t;
+            if (fl_trainer_create(&t, open_model(TINY "llama", NULL), &o) != FL_OK) _exit(1);
+            run(t, ids);
+            _exit(0);
+        }
+        /* Wait for the state to change, then strike at no particular moment of the next steps. */
+        struct stat before = {0}, now = {0};
+        stat(o.state, &before);
+        for (int i = 0; i < 2000; i++) {
+            if (stat(o.state, &now) == 0 && now.st_ino != before.st_ino) break;
+            nanosleep(&(struct timespec){0, 1000000}, NULL);
+        }
+        nanosleep(&(struct timespec){0, 500000 * kill_after}, NULL);
+        kill(child, SIGKILL);
+        assert_int_equal(waitpid(child, NULL, 0), child);
+    }
+    must(fl_trainer_create(&resumed, m, &o));
+    run(resumed, ids);
+    assert_int_equal(resumed->step, 14);
+    size_t bytes = (size_t)unbroken->parameters.count * sizeof(float);
+    assert_memory_equal(unbroken->parameters.master, resumed->parameters.master, bytes);
+    assert_memory_equal(unbroken->parameters.moment1, resumed->parameters.moment1, bytes);
+    assert_memory_equal(unbroken->parameters.moment2, resumed->parameters.moment2, bytes);
+    fl_trainer_destroy(resumed);
+    fl_trainer_destroy(unbroken);
+    fl_model_close(m);
+}
+
 /* Over Q8_0 weights the forward products run on integers (inputs rounded to 8 bits), so gradients are those of the F32
  * model to about a percent; the direction is what training needs. */
 static void test_quantised(void **state)
@@ -401,8 +457,13 @@ static void test_refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden), cmocka_unit_test(test_written),   cmocka_unit_test(test_trainable_only),
-        cmocka_unit_test(test_resume), cmocka_unit_test(test_quantised), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_golden),
+        cmocka_unit_test(test_written),
+        cmocka_unit_test(test_trainable_only),
+        cmocka_unit_test(test_resume),
+        cmocka_unit_test(test_resume_after_kill),
+        cmocka_unit_test(test_quantised),
+        cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

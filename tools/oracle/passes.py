@@ -151,6 +151,7 @@ def main():
     record("stream_no_sinks", llama, ids, stream(n, 0, 60))
     record("logn_beyond", llama, ids, exact(n), scale=logn(n, 128))
     record("logn_everywhere", llama, ids, exact(n), scale=logn(n, 100, True))
+    record("logn_length", llama, ids, exact(n), scale=torch.full((n,), 1 + 0.1 * math.log(n / 128), dtype=torch.float64))
     record("rerope_logn", llama, ids, rerope(n, 40), scale=logn(n, 128))
     record("stream_logn", llama, ids, stream(n, 4, 60), scale=logn(n, 32).clip(max=math.log(64) / math.log(32)))
     record("tied_self_extend", tied, ids, self_extend(n, 8, 64))
