@@ -5,7 +5,7 @@
 # Seen on one seed: untuned, interpolation keeps its loss flat and loses every key, also inside the window; YaRN is flat and finds most;
 # Self-Extend finds all at no cost inside the window; streaming is flat and finds what its cache holds alone. Tuning on books, which
 # ask for nothing, lowers losses everywhere and costs keys. LongRoPE's factors are searched on the tuning books (168 lists).
-# methods-babble.jsonl: 24 greedy continuations of 256 tokens behind 256 of held-out books: the share of different n-grams, how many
+# methods-babble.jsonl: 12 greedy continuations of 256 tokens behind 256 of held-out books: the share of different n-grams, how many
 # end in a loop, and nll by the same arm in windows of 256 tokens, beside the text that really follows.
 RATE=5e-4
 . "$(dirname "$0")/arms.sh"
@@ -16,7 +16,7 @@ writes() { # LABEL MODEL FLAGS...
     label=$1 read=$2
     shift 2
     [ -f $babble ] && grep -q "\"label\":\"$label\"" $babble && return
-    "$FURLONG" eval babble -m "$read" -f $BOOKS --count 24 -n 256 --prompt-tokens $WINDOW --near $WINDOW --seed 1 -t "$THREADS" \
+    "$FURLONG" eval babble -m "$read" -f $BOOKS --count 12 -n 256 --prompt-tokens $WINDOW --near $WINDOW --seed 1 -t "$THREADS" \
         --overflow extend --json "$@" | tr -d ' \n' | sed 's/\[\([^,]*\),\([^,]*\),[^,]*,\([^]]*\)\]/\1 \2 \3/g' | tr '{,}' '\n\n\n' |
         awk -F: -v label="$label" '
         { at[$1] = $2 }

@@ -1,7 +1,7 @@
 #!/bin/sh
 # What a longer window costs inside the old one, and what it buys on questions and summaries: base-s untouched, by YaRN
 # untuned, and after 100 steps of 8192 tokens on books: at the old window (the control of equal tokens), directly at four
-# times the window, by interpolation and by YaRN. words.jsonl: shares right in per cent with intervals of 95 %; cloze chooses
+# times the window, and by interpolation. words.jsonl: shares right in per cent with intervals of 95 %; cloze chooses
 # the next 32 tokens of a held-out book among 4 (chance 25), the questions (zero examples, at most 256 tokens with
 # their answers) come from BoolQ, PIQA, ARC easy and challenge (chance 50, 50, 25, 25), by log-likelihood, and per letter.
 # words-summary.jsonl: ROUGE (F, per cent) of summaries of at most 200 tokens (temperature 0.5, top-p 0.95), of the first 700 tokens of reports of
@@ -56,11 +56,9 @@ all() { # LABEL MODEL FLAGS...
 }
 tune methods-linear 100 1024 8 --rope-scaling linear --rope-scale 4
 tune methods-none 100 1024 8 --ctx-size 1024
-tune methods-yarn 100 1024 8 --rope-scaling yarn --rope-scale 4
 all untouched $MODEL
 all "yarn, untuned" $MODEL --rope-scaling yarn --rope-scale 4
 all "direct" "$WORK/methods-none-100"
 all "pi" "$WORK/methods-linear-100"
-all "yarn" "$WORK/methods-yarn-100"
 tune methods-control 100 256 32
 all control "$WORK/methods-control-100"
