@@ -45,6 +45,7 @@ done
 rm -f $windows $scores
 for length in 256 1024; do
     for base in $bases; do
+        grep -q "\"label\":\"$base at $length\"" $table || continue # not made yet
         printf '{"base and tuning length":"%s",%s,"no worse":"%s","measured":"%s"}\n' "$base at $length" "$(cat "$WORK/law/$base-$length")" \
             "$(window $table "$base at $length" $length 0.02)" "$(window $table "$base at $length" $length 0.1)" >>$windows
     done
