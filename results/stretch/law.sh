@@ -35,10 +35,6 @@ for length in 256 1024; do
     for base in $bases; do
         tune law-$base-$length 100 $length $((4096 / length)) --rope-freq-base $base --ctx-size $length
         judge $table "$base at $length" "$WORK/law-$base-$length-100" $BOOKS 256,512,1024,2048,4096
-    done
-done
-for base in $bases; do
-    for length in 256 1024; do
         TRIALS=2 passkeys $keys "$base at $length" "$WORK/law-$base-$length-100" $length
     done
 done
