@@ -4,12 +4,28 @@
 
 #include "base/buffer.h"
 #include "cli/commands.h"
+#include "cli/documents.h"
 
 /* First member of their options structs. */
 typedef struct eval_shared {
     cli_common common; /* first: see cli/common.h */
     const char *items;
 } eval_shared;
+
+/* First member of those that read texts. */
+typedef struct eval_texts {
+    eval_shared shared; /* first */
+    cli_texts files;
+    cli_data reading;
+} eval_texts;
+
+#define EVAL_TEXT_FLAGS                                                                                                \
+    {"file", 'f', "FILE", CLI_TEXTS, offsetof(eval_texts, files),                                                      \
+     NULL,   0,   0,      NULL,      "a text, JSON lines, either compressed (.zst), or a folder of such files"},       \
+        CLI_DATA_FLAGS(offsetof(eval_texts, reading))
+
+/* The model and the texts that the flags name -> exit status. */
+int eval_open_texts(cli_work *w, cli_documents *documents, const cli_call *call);
 
 extern const cli_group cli_group_items; /* --items -s */
 

@@ -28,3 +28,11 @@ void eval_reused(const eval_shared *o, int64_t reused, int64_t items)
 {
     if (reused) cli_note("%lld of %lld items were in %s already", (long long)reused, (long long)items, o->items);
 }
+
+int eval_open_texts(cli_work *w, cli_documents *documents, const cli_call *call)
+{
+    const eval_texts *o = call->options;
+    if (!o->files.count) return cli_misused(call, "name a text with -f FILE");
+    int status = cli_open_tokenizer(w, call, &o->shared.common);
+    return status == CLI_OK ? cli_read_documents(documents, w->tokenizer, &o->reading, &o->files) : status;
+}
