@@ -15,9 +15,17 @@
 
 #if FL_LANES == 16
 #define VALUE_ROWS FL_ATTEND_GROUP
+#define BLOCKS_TOGETHER 2
 #else
 #define VALUE_ROWS 2
+#define BLOCKS_TOGETHER 1
 #endif
+
+/* Weights of some rows as integers, for each block of components on its own, and what one of them stands for. */
+typedef struct strip_weights {
+    _Alignas(64) int16_t integer[VALUE_ROWS][BLOCKS_TOGETHER][FL_ATTEND_KEYS];
+    float unit[VALUE_ROWS][BLOCKS_TOGETHER];
+} strip_weights;
 
 typedef struct value_tile {
     const float *scale, *share, *largest;
@@ -111,7 +119,9 @@ ATTEND_INLINE ints add_two(ints sum, ints values, const int16_t *weights)
     int32_t two;
     memcpy(&two, weights, sizeof two);
 #if FL_LANES == 16 && defined(__AVX512VNNI__)
-    return _mm512_dpwssd_epi32(sum, values, _mm512_set1_epi32(two));
+    /* Not by the intrinsic: with 24 sums gcc 12 copies each before it is overwritten, and stores it, too. */
+    __asm__("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"(values), "v"(_mm512_set1_epi32(two)));
+    return sum;
 #elif FL_LANES == 8 && defined(__AVXVNNI__)
     return _mm256_dpwssd_avx_epi32(sum, values, _mm256_set1_epi32(two));
 #else
@@ -174,75 +184,102 @@ ATTEND_INLINE void integer_weights(const float *weight, const float *share, int1
     }
 }
 
-/* Some rows, one block of components: out = out * factor + integer sums * unit. */
-ATTEND_INLINE void value_strip(const int rows, const int vectors, const int16_t *weight, const int16_t *value,
-                               const float *unit, const float *factor, int cols, float *out, ptrdiff_t ldo)
+/* Some rows, `vectors` vectors of components, each of BLOCK_VECTORS with its own weights and units:
+ * out = out * factor + integer sums * unit. */
+ATTEND_INLINE void value_strip(const int rows, const int vectors, const strip_weights *w, const int16_t *value,
+                               const float *factor, int cols, float *out, ptrdiff_t ldo)
 {
-    const int chains = rows * vectors <= 2 ? 4 : rows * vectors <= 4 ? 2 : 1; /* enough for both units */
-    const int sums = rows * vectors;
-    ints sum[VALUE_ROWS * BLOCK_VECTORS];
+    const int tail = cols - (vectors - 1) * FL_LANES;
+    ints sum[VALUE_ROWS * BLOCKS_TOGETHER * BLOCK_VECTORS], v[4];
+    const int16_t *weight = &w->integer[0][0][0];
     ATTEND_UNROLL
-    for (int i = 0; i < sums * chains; i++)
+    for (int i = 0; i < rows * vectors; i++)
         sum[i] = INTS(set1_epi32)(0);
-    for (int pair = 0; pair < PAIRS; pair += chains) {
+    for (int pair = 0; pair < PAIRS; pair++) {
         ATTEND_UNROLL
-        for (int chain = 0; chain < chains; chain++) {
+        for (int i = 0; i < vectors; i++)
+            v[i] = LOAD_INTS(value + i / BLOCK_VECTORS * PAIRS * PAIR_INTS + i % BLOCK_VECTORS * 2 * FL_LANES);
+        ATTEND_UNROLL
+        for (int r = 0; r < rows; r++) {
             ATTEND_UNROLL
-            for (int i = 0; i < vectors; i++) {
-                ints v = LOAD_INTS(value + i * 2 * FL_LANES), *to = sum + chain * sums + i;
-                ATTEND_UNROLL
-                for (int r = 0; r < rows; r++)
-                    to[r * vectors] = add_two(to[r * vectors], v, weight + r * FL_ATTEND_KEYS);
-            }
-            value += PAIR_INTS;
-            weight += 2;
+            for (int i = 0; i < vectors; i++)
+                sum[r * vectors + i] = add_two(sum[r * vectors + i], v[i],
+                                               weight + (r * BLOCKS_TOGETHER + i / BLOCK_VECTORS) * FL_ATTEND_KEYS);
         }
+        value += PAIR_INTS;
+        weight += 2;
     }
-    ATTEND_UNROLL
-    for (int i = sums; i < sums * chains; i++)
-        sum[i % sums] = INTS(add_epi32)(sum[i % sums], sum[i]);
     ATTEND_UNROLL
     for (int r = 0; r < rows; r++) {
         ATTEND_UNROLL
         for (int i = 0; i < vectors; i++) {
             float *to = out + r * ldo + i * FL_LANES;
-            int n = cols - i * FL_LANES;
-            if (n <= 0) continue;
             fl_vec x = INTS(cvtepi32_ps)(sum[r * vectors + i]);
-            fl_vec old = n >= FL_LANES ? fl_vec_load(to) : fl_vec_load_first(to, n);
-            x = fl_vec_fma(x, fl_vec_set(unit[r]), old * fl_vec_set(factor[r]));
-            if (n >= FL_LANES)
+            fl_vec old = i < vectors - 1 ? fl_vec_load(to) : fl_vec_load_first(to, tail);
+            x = fl_vec_fma(x, fl_vec_set(w->unit[r][i / BLOCK_VECTORS]), old * fl_vec_set(factor[r]));
+            if (i < vectors - 1)
                 fl_vec_store(to, x);
             else
-                fl_vec_store_first(to, x, n);
+                fl_vec_store_first(to, x, tail);
         }
     }
 }
 
-ATTEND_INLINE void value_strip_of(const int vectors, int rows, const int16_t *weight, const int16_t *value,
-                                  const float *unit, const float *factor, int cols, float *out, ptrdiff_t ldo)
+ATTEND_INLINE void value_strip_of(const int vectors, int rows, const strip_weights *w, const int16_t *value,
+                                  const float *factor, int cols, float *out, ptrdiff_t ldo)
 {
     switch (rows) {
     case 1:
-        value_strip(1, vectors, weight, value, unit, factor, cols, out, ldo);
+        value_strip(1, vectors, w, value, factor, cols, out, ldo);
         break;
     case 2:
-        value_strip(2, vectors, weight, value, unit, factor, cols, out, ldo);
+        value_strip(2, vectors, w, value, factor, cols, out, ldo);
         break;
 #if FL_LANES == 16
     case 3:
-        value_strip(3, vectors, weight, value, unit, factor, cols, out, ldo);
+        value_strip(3, vectors, w, value, factor, cols, out, ldo);
         break;
     case 4:
-        value_strip(4, vectors, weight, value, unit, factor, cols, out, ldo);
+        value_strip(4, vectors, w, value, factor, cols, out, ldo);
         break;
     case 5:
-        value_strip(5, vectors, weight, value, unit, factor, cols, out, ldo);
+        value_strip(5, vectors, w, value, factor, cols, out, ldo);
         break;
     default:
-        value_strip(6, vectors, weight, value, unit, factor, cols, out, ldo);
+        value_strip(6, vectors, w, value, factor, cols, out, ldo);
 #endif
     }
+}
+
+static void value_strips(int rows, const strip_weights *w, const int16_t *value, const float *factor, int cols,
+                         float *out, ptrdiff_t ldo)
+{
+    int vectors = (cols + FL_LANES - 1) / FL_LANES;
+    if (vectors >= 4)
+        value_strip_of(4, rows, w, value, factor, cols, out, ldo);
+    else if (vectors == 3)
+        value_strip_of(3, rows, w, value, factor, cols, out, ldo);
+    else if (vectors == 2)
+        value_strip_of(2, rows, w, value, factor, cols, out, ldo);
+    else
+        value_strip_of(1, rows, w, value, factor, cols, out, ldo);
+}
+
+/* Row `row` of a strip in block b of the tile: its weights as integers and what one of them stands for. */
+ATTEND_INLINE void row_integers(const value_tile *v, int b, const float *weight, float peak, int first, int last,
+                                int16_t *integer, float *unit)
+{
+    float own[FL_ATTEND_KEYS], largest = v->largest[b];
+    const float *share = v->share + b * FL_ATTEND_KEYS;
+    if (first > 0 || last < FL_ATTEND_KEYS) {
+        largest = shares_of(false, v->scale + b * FL_ATTEND_KEYS, first, last, own);
+        share = own;
+    }
+    *unit = peak == 0 ? 0 : peak * (largest * (1 / FL_ATTEND_WEIGHT_ONE));
+    if (peak == 0)
+        memset(integer, 0, FL_ATTEND_KEYS * sizeof *integer);
+    else
+        integer_weights(weight, share, integer);
 }
 
 static void add_integer_values(int rows, int head_dim, const float *weight, const float *peak, const float *factor,
@@ -250,34 +287,19 @@ static void add_integer_values(int rows, int head_dim, const float *weight, cons
 {
     const value_tile v = value_tile_at(head_dim, tile);
     const int blocks = FL_ATTEND_BLOCKS(head_dim);
-    _Alignas(64) int16_t integer[VALUE_ROWS * FL_ATTEND_KEYS];
-    float unit[VALUE_ROWS];
+    strip_weights w;
     for (int from = 0; from < rows; from += VALUE_ROWS) {
         const int some = rows - from < VALUE_ROWS ? rows - from : VALUE_ROWS;
-        for (int b = 0; b < blocks; b++) {
-            for (int i = 0; i < some; i++) {
-                const int r = from + i;
-                float own[FL_ATTEND_KEYS], largest = v.largest[b];
-                const float *share = v.share + b * FL_ATTEND_KEYS;
-                if (first && (first[r] > 0 || last[r] < FL_ATTEND_KEYS)) {
-                    largest = shares_of(false, v.scale + b * FL_ATTEND_KEYS, first[r], last[r], own);
-                    share = own;
-                }
-                unit[i] = peak[r] * (largest * (1 / FL_ATTEND_WEIGHT_ONE));
-                if (peak[r] == 0) {
-                    memset(integer + i * FL_ATTEND_KEYS, 0, FL_ATTEND_KEYS * sizeof *integer);
-                    unit[i] = 0;
-                } else {
-                    integer_weights(weight + r * FL_ATTEND_KEYS, share, integer + i * FL_ATTEND_KEYS);
-                }
-            }
-            const int cols = head_dim - b * FL_ATTEND_BLOCK;
-            float *to = out + (ptrdiff_t)from * head_dim + b * FL_ATTEND_BLOCK;
-            const int16_t *value = v.integer + (ptrdiff_t)b * PAIRS * PAIR_INTS;
-            if (cols > FL_ATTEND_BLOCK / 2)
-                value_strip_of(BLOCK_VECTORS, some, integer, value, unit, factor + from, cols, to, head_dim);
-            else
-                value_strip_of(BLOCK_VECTORS / 2, some, integer, value, unit, factor + from, cols, to, head_dim);
+        for (int b = 0; b < blocks; b += BLOCKS_TOGETHER) {
+            const int together = blocks - b < BLOCKS_TOGETHER ? blocks - b : BLOCKS_TOGETHER;
+            for (int i = 0; i < some; i++)
+                for (int j = 0; j < together; j++)
+                    row_integers(&v, b + j, weight + (from + i) * FL_ATTEND_KEYS, peak[from + i],
+                                 first ? first[from + i] : 0, last ? last[from + i] : FL_ATTEND_KEYS, w.integer[i][j],
+                                 &w.unit[i][j]);
+            const int cols = head_dim - b * FL_ATTEND_BLOCK, most = BLOCKS_TOGETHER * FL_ATTEND_BLOCK;
+            value_strips(some, &w, v.integer + (ptrdiff_t)b * PAIRS * PAIR_INTS, factor + from,
+                         cols < most ? cols : most, out + (ptrdiff_t)from * head_dim + b * FL_ATTEND_BLOCK, head_dim);
         }
     }
 }
