@@ -4,9 +4,15 @@
 # the loss of the same tokens has risen 0.1 nat above that of reading as many as it was tuned on. Predictions are written
 # before anything is trained: the law (bound 2 pi base^(26/64) above beta0, else the tuning length), its continuous form (25.76
 # components), the first distance where similarity turns negative, tuning length times base/10000, and the tuning length.
-# Seen on one seed, 60 blocks of 32 tokens: tuned at 256, base 10000 has the shortest window of all and windows grow to both
-# sides, as the papers say; the law is within 20 % at 50000 and 400000 and short at 4e6; 1e8 ends before its bound. Tuned at
-# 1024 the shortest window is that of 50000, below beta0, and losses rise later than predicted.
+# law-windows.jsonl has both readings of a window: "measured", where the loss has risen by 0.1 nat, and "no worse", by 0.02. law-score.jsonl:
+# the mean of |ln(window / prediction)| over the bases. law-passkey.jsonl: keys found in texts of the tuning length.
+# Seen on one seed, 60 blocks of 32 tokens: tuned at 256, base 10000 has the shortest window of all bases and windows grow to both
+# sides, as the papers say; the law is within 35 % at every base from 20000 to 1e6 by 0.1 nat, short at 4e6, and 1e8 ends before its
+# bound. Over all bases it is off least of the rules, by both readings and at both lengths, the tuning length alone being as good only
+# where "no worse" is asked; below 10000, where the law says the tuning length, windows by 0.1 nat are twice that. Tuned at 1024 the
+# shortest window is that of 50000, below beta0, and losses rise later than predicted; six bases are not made at 1024. Small bases
+# keep their loss low and find nothing: no key in 64 with bases up to 163, one with 1000, against 49 to 52 from 10000 to 100000. (Bases 41, 163,
+# 1000, 10000, 50000, 400000, 4e6 and 1e8 by build fb9fb89; 31 and 81 trained by 8cfcaf0; the rest by 9d17460.)
 RATE=5e-4
 . "$(dirname "$0")/arms.sh"
 table=results/stretch/law.jsonl windows=results/stretch/law-windows.jsonl
