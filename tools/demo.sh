@@ -4,8 +4,9 @@
 set -eu
 cd "$(dirname "$0")/.."
 furlong=${FURLONG:-build/furlong}
-model=models/base-s
-books=$model/books.jsonl.zst
+model=models/base-m
+texts=models/base-s
+books=$texts/books.jsonl.zst
 out=build/demo
 
 rm -rf "$out"
@@ -15,7 +16,7 @@ step() { printf '\n== %s\n\n' "$1"; }
 tune() { # name, flags...
     name=$1
     shift
-    "$furlong" train -m $model -f $model/tune.jsonl.zst --length 1024 --batch 4 --steps 60 --lr 5e-4 --warmup 6 --seed 1 \
+    "$furlong" train -m $model -f $texts/tune.jsonl.zst --length 1024 --batch 4 --steps 60 --lr 5e-4 --warmup 6 --seed 1 \
         -o "$out/$name" --log "$out/$name.jsonl" "$@" >/dev/null
 }
 evaluate() { # label, model, flags...
@@ -33,7 +34,7 @@ keys() { # label, model, flags...
     printf '%-26s %s\n' "$label" "${found#*hits: }"
 }
 
-step "A model of 2.7 million parameters, trained on 256 tokens"
+step "A model of 6.9 million parameters, trained on 256 tokens"
 "$furlong" generate -m $model -p "The old man looked at the sea and" -n 80 --temp 0.7 --seed 3
 echo
 
@@ -55,7 +56,7 @@ evaluate "interpolated, 60 steps" "$out/interpolated"
 evaluate "yarn, untuned" "$out/yarn"
 evaluate "self-extend, untuned" $model --grp-attn-n 8 --grp-attn-w 64
 "$furlong" report "$out/results.jsonl" --svg "$out/perplexity.svg" --window 256 \
-    --title "base-s: the same tokens read with more context"
+    --title "base-m: the same tokens read with more context"
 
 step "A key hidden in 1024 tokens: k_max, up to which distance from the end 20 % of them are found"
 keys "as it is" $model

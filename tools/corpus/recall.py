@@ -10,7 +10,8 @@ train --length W` every window is one document. Kinds:
   copy     random words, a random gap, the same words again, until the document is full
   cards    "word is value;" for one-token words and values, then the same cards in other orders, in book text or not
   numbers  cards whose values are numbers of 1 to 5 digits
-  key      "The NAME key is VALUE." in book text (VALUE: a word or 1 to 5 digits), asked for once or more
+  key      "The NAME key is VALUE." in book text (VALUE: a word or 1 to 5 digits), asked for once or more; in that share
+           of them that --lines says (default 0) each on a line of its own
 The words of a document are the first so many of one fixed shuffle of the one-token words; how many is drawn
 log-uniformly between the bounds of --grow (default: 16 to all), so that a small set, which is learned first, is in
 every document.
@@ -62,8 +63,8 @@ class Words:
 
 
 class Maker:
-    def __init__(self, words, books, seed, grow, window):
-        self.w, self.rng, self.window = words, random.Random(seed), window
+    def __init__(self, words, books, seed, grow, window, lines=0.0):
+        self.w, self.rng, self.window, self.lines = words, random.Random(seed), window, lines
         self.books = books
         self.low, self.high = grow
 
@@ -133,20 +134,29 @@ class Maker:
         asked = [f"What is the {n} key? The {n} key is {v}.".split() for n, v in pairs for _ in range(2)]
         rng.shuffle(asked)
         parts = said + asked
-        room = self.window - sum(self.w.tokens(p) for p in parts)
+        lines = self.lines > 0 and rng.random() < self.lines
+        room = self.window - sum(self.w.tokens(p) + 3 * lines for p in parts)
         while room < 0:
-            room += self.w.tokens(parts.pop())
+            room += self.w.tokens(parts.pop()) + 3 * lines
         cut = sorted(rng.randint(0, room) for _ in parts)
         gaps = [b - a for a, b in zip([0] + cut, cut + [room])]
         out = []
         for gap, part in zip(gaps, parts + [[]]):
-            out += self.filler(gap) + part
-        return out
+            out = self.onto(out, self.filler(gap), lines)
+            out = self.onto(out, part, lines)
+        return self.w.fit(out, self.window, rng) if lines else out
+
+    @staticmethod
+    def onto(out, part, line):
+        """out and part, part on a line of its own if `line`: two words with a line end between them are one word."""
+        if line and out and part:
+            return out[:-1] + [out[-1] + "\n" + part[0]] + part[1:]
+        return out + part
 
 
 def train(args, words, books):
     low, high = (int(x) for x in args.grow.split(":"))
-    m = Maker(words, books, args.seed, (low, high), args.window)
+    m = Maker(words, books, args.seed, (low, high), args.window, args.lines)
     mix = {k: float(v) for k, v in (p.split("=") for p in args.mix.split(","))}
     with open(args.out, "w") as file:
         for i in range(args.windows):
@@ -196,6 +206,7 @@ def main():
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--mix", default="phrases=4,copy=2,cards=2,key=2")
     p.add_argument("--grow", default="16:1000000")
+    p.add_argument("--lines", type=float, default=0.0)
     p.add_argument("--trials", type=int, default=25)
     args = p.parse_args()
     with open(args.books) as file:
