@@ -2,6 +2,7 @@
 # Three seeds of the order of the data: interpolation and direct tuning at four times the window, 100 steps of 8192 tokens of
 # books at 5e-4 (seed 1 is methods.sh's). nll of the same tokens of held-out books at 256, 1024 and 2048 tokens of context;
 # the last rows are mean and sample standard deviation over the seeds. base-s itself was trained once.
+# Seen: direct tuning is ahead of interpolation at every length by at least 4 times the spread between seeds.
 RATE=5e-4
 . "$(dirname "$0")/arms.sh"
 table=results/stretch/seeds.jsonl spread=results/stretch/seeds-spread.jsonl lengths=256,1024,2048
