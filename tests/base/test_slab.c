@@ -10,6 +10,18 @@
 #include "base/slab.h"
 #include "base/status.h"
 
+/* A failing allocation is part of a test; a sanitizer would end the program instead. */
+const char *__asan_default_options(void);
+const char *__asan_default_options(void)
+{
+    return "allocator_may_return_null=1";
+}
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void)
+{
+    return "allocator_may_return_null=1";
+}
+
 #define MIB ((size_t)1 << 20)
 #define BLOCKS 300
 
