@@ -21,8 +21,9 @@ field() { sed -n "s/.*\"$2\":\"*\([^\",}]*\).*/\1/p" "$1"; }
 origin() { # SCRIPT RUN
     echo
     if [ -f "$2" ]; then
-        echo "Made by [$1](../../$1) at commit $(field "$2" commit) on $(field "$2" machine), $(field "$2" threads) threads," \
-            "in $(field "$2" seconds) seconds."
+        seconds=$(field "$2" seconds) # not known of a table made in pieces
+        echo "Made by [$1](../../$1) at commit $(field "$2" commit) on $(field "$2" machine), $(field "$2" threads)" \
+            "threads${seconds:+, in $seconds seconds}."
     else
         echo "Made by [$1](../../$1), without a record that it ran to its end: rows may be missing."
     fi
